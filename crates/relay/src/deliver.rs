@@ -96,7 +96,7 @@ pub(crate) async fn deliver(
         let kept_bytes = config.max_kept_reply_bytes;
         ctx.share.shrink_to(collected.bytes.len());
         let tee_share = ctx.share.another();
-        source.begins_with(collected.bytes, ctx.share);
+        source.send_first(collected.bytes, ctx.share);
         let tee = reservation
             .is_claimed()
             .then(|| Tee::new(head.status(), head.headers(), kept_bytes, tee_share));

@@ -32,10 +32,6 @@ use upstream::{EchoGuard, EchoWatch, Echoed, Phase, ReplyBody, SendError};
 use web::memory::{FRAME_BYTES, HeldPieces, Share, next_frame};
 use web::{BodyError, Unread};
 
-/// The most that a reply has in memory that is read on for a client that has left: the buffers of
-/// its connection, and a piece.
-const DRAINED_BYTES: usize = 128 * 1024;
-
 /// The source of a streamed reply, and what its end settles.
 pub(crate) struct FlowSource {
     pub body: ReplyBody,
@@ -58,7 +54,7 @@ pub(crate) struct FlowSource {
 
 impl FlowSource {
     /// What was collected is sent first.
-    pub(crate) fn begins_with(&mut self, bytes: Bytes, share: Share) {
+    pub(crate) fn send_first(&mut self, bytes: Bytes, share: Share) {
         if bytes.len() > FRAME_BYTES {
             let pieces = HeldPieces::default();
             self.prefix = Some(pieces.tie(share, bytes));
@@ -359,16 +355,16 @@ impl FlowBody {
         (!piece.is_empty()).then(|| Ok(Frame::data(piece)))
     }
 
-    /// Reads the reply on without its client. What found no room is not read on: that takes room as
-    /// well, and finds none where its user has too many of these.
+    /// Reads the reply on without its client: it counts as one that is not read. What found no room
+    /// so is not read on.
     fn read_on(&self, flow: Box<Flow>) {
         let user_id = flow.record.user_id.unwrap_or(UserId(0));
-        let mut share = self.relay.budget.share_of(user_id);
-        let has_room = !self.unread.is_refused() && share.grow_to(DRAINED_BYTES);
+        let unread = Unread::new(&self.relay.budget, user_id);
+        let has_room = !self.unread.is_refused() && unread.client_is_awaited();
         let drain_ms = if has_room { self.relay.config.drain_ms } else { 0 };
         self.relay.spawn("drain", async move {
             flow.drain(drain_ms).await;
-            drop(share);
+            drop(unread);
         });
     }
 

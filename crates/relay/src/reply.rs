@@ -125,7 +125,7 @@ pub(crate) async fn collect(
             let _ = share.grow_to(before + bytes);
             break Some(BodyEnd::Complete);
         }
-        if bytes > limit_bytes || !share.grow_to(before + bytes) {
+        if !share.grow_to(before + bytes) || bytes > limit_bytes {
             break None;
         }
         if is_over {

@@ -262,7 +262,13 @@ async fn attempt_channel(
     let is_submitted = || call.submit_route(channel).is_some();
     if is_by_use && call.is_estimated_by(channel) && !is_submitted() {
         // Boxed, so that calls without an estimate don't reserve space for it.
-        match Box::pin(estimate(ctx, &mut exchange, reservation, &read_as)).await? {
+        let before_bytes = ctx.share.bytes();
+        let estimated = Box::pin(estimate(ctx, &mut exchange, reservation, &read_as)).await;
+        if !matches!(estimated, Ok(Some(_))) {
+            // Nothing of what was collected is passed on.
+            ctx.share.shrink_to(before_bytes);
+        }
+        match estimated? {
             None if ctx.link.is_disconnected() => {
                 return Err(Outcome::refused("client_gone", faults::client_gone()).into());
             }
@@ -326,8 +332,7 @@ async fn estimate(
         return Ok(Some((reply, None)));
     }
     let limit_bytes = ctx.relay.config.max_collected_reply_bytes;
-    let mut share = ctx.share.another();
-    let collected = collect(&mut reply.body, limit_bytes, ctx.link, &mut share).await;
+    let collected = collect(&mut reply.body, limit_bytes, ctx.link, &mut ctx.share).await;
     match collected.end {
         Some(BodyEnd::Complete) => {}
         // Too large for an estimate.

@@ -123,7 +123,8 @@ on_sqlite! {
         beginning.next().await.unwrap();
         drop(beginning);
 
-        assert!(world.server.metric("custompass_buffered_bytes").await > 0, "counted until sent");
+        let held = world.server.metric("custompass_buffered_bytes").await;
+        assert!(held > MIB as i64, "counted until sent: {held}");
         drop(unread);
         // They are read to their ends one after the other, each with the patience of one. Those for
         // which there is no room are settled at once, at what was held, as their usage comes last.

@@ -2,7 +2,7 @@
 //! pieces, compressed, or made anew for a channel; and in what we answer from our own record.
 
 use crate::memory::{MIB, SETTINGS, close, open};
-use crate::world::{Payer, World, fixed, skipped};
+use crate::world::{Payer, World, by_use, fixed, skipped};
 use std::time::{Duration, Instant};
 use testkit::server::{ROOT_PASSWORD, SECRET_KEY};
 use testkit::upstream::gzip;
@@ -25,11 +25,11 @@ async fn begin_in_pieces(world: &World, path: &str, pieces: usize) -> RawClient 
 }
 
 /// Sends a request for what is not read, on a connection that takes next to nothing by itself.
-async fn ask(world: &World, path: &str, key: &str) -> TcpStream {
+async fn ask(world: &World, call: &str, key: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = socket.connect(world.server.addr()).await.unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n");
+    let head = format!("{call} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
@@ -144,7 +144,7 @@ on_sqlite! {
         }
         let mut unread = Vec::new();
         for _ in 0..300 {
-            unread.push(ask(&world, "/v1/tasks?limit=100", &ann.key).await);
+            unread.push(ask(&world, "GET /v1/tasks?limit=100", &ann.key).await);
         }
         all_answer(&mut unread).await;
 
@@ -167,7 +167,7 @@ on_sqlite! {
         }
         let mut unread = Vec::new();
         for _ in 0..150 {
-            unread.push(ask(&world, "/v1/videos?limit=100", &ann.key).await);
+            unread.push(ask(&world, "GET /v1/videos?limit=100", &ann.key).await);
         }
         all_answer(&mut unread).await;
 
@@ -200,18 +200,54 @@ on_sqlite! {
         }
         drop(begun);
 
-        // Half of the budget has room for 64; the others are settled at once.
+        // Half of the budget has room for 25; the others are settled at once.
         eventually("all but those that find room to be settled", || async {
-            (world.open_holds().await == 64).then_some(())
+            (world.open_holds().await == 25).then_some(())
         })
         .await;
-        assert_eq!(world.server.metric(BUFFERED).await, 8 * MIB as i64);
+        assert_eq!(world.server.metric(BUFFERED).await, 25 * 320 * 1024);
         gate.open();
         world.wait_for_money(&ann, 800, 200).await;
         eventually("all of it to be given back", || async {
             (world.server.metric(BUFFERED).await == 0).then_some(())
         })
         .await;
+        close(&world).await;
+    }
+
+    async fn whoever_leaves_is_charged_by_use_however_full_others_fill_the_budget(db: TestDb) {
+        let world = open(db).await;
+        let gate = Gate::new();
+        let usage = json!({"usage": testkit::upstream::usage(3, 4)}).to_string();
+        let stream = Reply::sse(["1"]).wait(&gate).event(&usage).event("[DONE]");
+        world.model("m", by_use(), stream).await;
+        let ann = world.payer(1_000).await;
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).body("{}");
+        let mut begun = call.stream().await;
+        begun.read_until("data: 1").await;
+
+        let mut stalled = Vec::new();
+        for (part, bytes) in [(1, 8 * MIB), (2, 6 * MIB)] {
+            let (other, mut raw) = (world.payer(1_000).await, world.server.raw().await);
+            raw.send(format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n",
+                other.key
+            ))
+            .await;
+            raw.send(vec![b' '; bytes - 100]).await;
+            let least = part * 6 * MIB as i64;
+            eventually("the body to be held", || async {
+                (world.server.metric(BUFFERED).await >= least).then_some(())
+            })
+            .await;
+            stalled.push(raw);
+        }
+        drop(begun);
+        gate.open();
+
+        world.wait_for_money(&ann, 1_000 - 7, 7).await;
+        drop(stalled);
         close(&world).await;
     }
 
@@ -232,6 +268,49 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn replies_that_were_collected_count_until_they_are_read(db: TestDb) {
+        let world = open(db).await;
+        let reply = json!({"data": "x".repeat(7 * MIB), "usage": testkit::upstream::usage(3, 4)});
+        world.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = world.payer(1_000).await;
+        let mut unread = Vec::new();
+        for _ in 0..20 {
+            let mut stream = [ask(&world, "POST /pass/m", &ann.key).await];
+            all_answer(&mut stream).await;
+            unread.extend(stream);
+            // The first is held; for the others there is no room, and they come as they are read.
+            assert!(world.server.metric(BUFFERED).await > 7 * MIB as i64);
+        }
+        drop(unread);
+        eventually("all to be settled", || async {
+            (world.open_holds().await == 0).then_some(())
+        })
+        .await;
+        close(&world).await;
+    }
+
+    async fn what_was_collected_of_a_reply_that_flows_is_not_held_for_hours(db: TestDb) {
+        let settings = [("CUSTOM_PASS_BUFFER_BUDGET", "6MiB"), ("WRITE_TIMEOUT", "2s")];
+        let world = World::with(db, &settings).await;
+        // Half of the budget is a user's part: as much is collected, and then it flows.
+        let reply = json!({"data": "x".repeat(5 * MIB), "usage": testkit::upstream::usage(3, 4)});
+        world.model("m", by_use(), Reply::json(&reply)).await;
+        let ann = world.payer(1_000).await;
+
+        let call = format!(
+            "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: 2\r\n\r\n{{}}",
+            ann.key
+        );
+        let Some(held) = held_for(&world, call).await else { return };
+
+        // A window for each half of a mebibyte.
+        assert!((10..20).contains(&held.as_secs()), "{held:?}");
+        assert_eq!(cut(&world).await, 1);
+        world.wait_for_money(&ann, 1_000 - 7, 7).await;
+        world.close().await;
+    }
+
     async fn lists_of_models_that_are_not_read(db: TestDb) {
         let world = open(db).await;
         for channel in 0..3 {
@@ -242,7 +321,7 @@ on_sqlite! {
         let (ann, bob) = (world.payer(0).await, world.payer(0).await);
         let mut unread = Vec::new();
         for _ in 0..40 {
-            unread.push(ask(&world, "/v1/models", &ann.key).await);
+            unread.push(ask(&world, "GET /v1/models", &ann.key).await);
         }
         all_answer(&mut unread).await;
 

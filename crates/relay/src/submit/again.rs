@@ -174,6 +174,7 @@ async fn read_reply(
         }
         _ => Repeated::Lost("the upstream's reply is too large"),
     })?;
+    let bytes = share.tie(bytes);
     if repeats_key(prepared, &reply.headers, &bytes).is_some() {
         return Err(Repeated::Lost("the upstream's reply repeats its channel's key, or may"));
     }

@@ -14,8 +14,8 @@
 //! A probe keeps all others waiting, and its client may be slow. So others are admitted at the head
 //! of its reply, or another probe after [`PROBE_MS`] at the latest; and a user whose probe has
 //! shown nothing leaves the next one to others for twice as long as it took, or longer where
-//! several have done so. How the probe's reply ends still counts: where it breaks off, the channel
-//! is paused for longer.
+//! several have done so. How the probe's reply ends still counts: where it breaks off before any
+//! other call has shown that the channel works, the channel is paused for longer.
 
 use domain::UserId;
 use traffic::BreakerState;
@@ -134,8 +134,16 @@ pub(crate) struct Breaker {
     account: Option<AccountPause>,
     /// Whose last probes have shown nothing, and until when they make no other.
     idle_probers: Vec<(UserId, i64)>,
-    /// Whose failures opened it, while the reply of a probe is on its way.
-    tried: FailedUsers,
+    trial: Option<Trial>,
+}
+
+/// The reply of a probe is on its way, and nothing else has shown that the channel works.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// Until when its end is the verdict: a stream may go on for hours.
+    until_ms: i64,
+    /// Whose failures had opened the breaker.
+    failed_users: FailedUsers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +161,7 @@ impl Breaker {
             failed_users: FailedUsers::None,
             account: None,
             idle_probers: Vec::new(),
-            tried: FailedUsers::None,
+            trial: None,
         }
     }
 
@@ -186,15 +194,11 @@ impl Breaker {
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
             (Entry::Probe, CallHealth::Good) => self.close(),
-            (Entry::Trial, CallHealth::Good | CallHealth::Unknown)
-                if matches!(self.state, State::Closed) =>
-            {
-                (self.pause_ms, self.tried) = (self.config.pause_ms, FailedUsers::None);
-                self.idle_probers.clear();
-            }
-            (Entry::Trial, CallHealth::Bad) if matches!(self.state, State::Closed) => {
+            (Entry::Trial, CallHealth::Bad) if self.is_on_trial(now_ms) => {
+                if let Some(trial) = self.trial.take() {
+                    self.failed_users = trial.failed_users;
+                }
                 self.slots = [Slot::default(); SLOTS];
-                self.failed_users = self.tried.with(user_id);
                 self.open_for_longer(now_ms);
             }
             // Calls that were under way when it was paused say the same again.
@@ -218,14 +222,31 @@ impl Breaker {
         }
     }
 
-    /// The reply of a probe has begun: others may call. Where it breaks off the pause was not long
-    /// enough, so that its length is kept until the reply has ended.
-    pub(crate) fn admit(&mut self) {
+    /// The reply of a probe has begun: others may call, unless the account is broken, of which the
+    /// reply itself will tell. Where it breaks off the pause was not long enough, so that its
+    /// length is kept until a call has ended well. Returns whether they may.
+    pub(crate) fn admit(&mut self, now_ms: i64) -> bool {
+        if self.has_broken_account() {
+            return false;
+        }
         if !matches!(self.state, State::Closed) {
-            self.tried = std::mem::replace(&mut self.failed_users, FailedUsers::None);
+            let failed_users = std::mem::replace(&mut self.failed_users, FailedUsers::None);
+            self.trial = Some(Trial { until_ms: now_ms + PROBE_MS, failed_users });
             self.slots = [Slot::default(); SLOTS];
             self.state = State::Closed;
         }
+        true
+    }
+
+    fn is_on_trial(&self, now_ms: i64) -> bool {
+        let is_closed = matches!(self.state, State::Closed);
+        is_closed && self.trial.is_some_and(|trial| now_ms < trial.until_ms)
+    }
+
+    /// A call has ended well: the next pause is as short as the first.
+    fn is_proven(&mut self) {
+        (self.pause_ms, self.trial) = (self.config.pause_ms, None);
+        self.idle_probers.clear();
     }
 
     fn open_for_longer(&mut self, now_ms: i64) {
@@ -293,8 +314,9 @@ impl Breaker {
     /// Calls that began before the breaker opened may end at any time.
     fn note_call(&mut self, now_ms: i64, failed: bool, user_id: UserId) {
         if matches!(self.state, State::Closed) {
-            if failed {
-                self.failed_users = self.failed_users.with(user_id);
+            match failed {
+                true => self.failed_users = self.failed_users.with(user_id),
+                false => self.is_proven(),
             }
             self.count(now_ms, failed);
             if self.failures(now_ms) == 0 {
@@ -535,19 +557,44 @@ mod tests {
         let mut breaker = opened();
         for (now, pause) in [(1_003, 2_000), (3_003, 3_000)] {
             assert_eq!(breaker.enter(now, ANN), Entry::Probe);
-            breaker.admit();
+            assert!(breaker.admit(now));
             assert_eq!(breaker.enter(now, ANN), Entry::Call, "its reply has begun");
             breaker.note(now, Entry::Trial, CallHealth::Bad, ANN);
             assert_eq!(breaker.enter(now, ANN), Entry::Refused { for_ms: pause });
             assert_eq!(breaker.enter(now, BOB), Entry::Call, "it is one user's still");
         }
         assert_eq!(breaker.enter(6_003, ANN), Entry::Probe);
-        breaker.admit();
+        assert!(breaker.admit(6_003));
         breaker.note(6_004, Entry::Trial, CallHealth::Good, ANN);
         for _ in 0..4 {
             breaker.note(6_005, Entry::Call, CallHealth::Bad, ANN);
         }
         assert_eq!(breaker.enter(6_005, ANN), Entry::Refused { for_ms: 1_000 }, "as at first");
+    }
+
+    #[test]
+    fn a_stream_that_was_the_probe_is_no_verdict_on_what_works() {
+        let mut breaker = opened();
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert!(breaker.admit(1_003));
+        breaker.note(1_004, Entry::Call, CallHealth::Good, BOB);
+        breaker.note(1_005, Entry::Trial, CallHealth::Bad, ANN);
+        assert_eq!(breaker.enter(1_005, ANN), Entry::Call, "others have shown that it works");
+
+        let mut breaker = opened();
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert!(breaker.admit(1_003));
+        breaker.note(26_003, Entry::Trial, CallHealth::Bad, ANN);
+        assert_eq!(breaker.enter(26_003, ANN), Entry::Call, "it has lasted too long to tell");
+    }
+
+    #[test]
+    fn a_broken_account_is_not_forgotten_for_a_reply_that_has_begun() {
+        let mut breaker = opened();
+        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        breaker.note(1_004, Entry::Call, CallHealth::Account { probed: false }, BOB);
+        assert!(!breaker.admit(1_005));
+        assert!(matches!(breaker.enter(1_006, BOB), Entry::Refused { .. }));
     }
 
     #[test]

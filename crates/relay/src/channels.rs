@@ -62,22 +62,23 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Places {
     of_users: HashMap<UserId, u32>,
-    /// Another user found them all taken: until then each may have half.
+    /// Another user found them all taken: until then, those who have half leave a quarter free.
     contended_until_ms: i64,
 }
 
 impl Places {
-    /// Takes one of `limit` places, of which so many are taken.
-    fn take(&mut self, (limit, taken): (u32, u32), user_id: UserId, now_ms: i64) -> bool {
+    /// Takes one of `limit` places.
+    fn take(&mut self, limit: u32, user_id: UserId, now_ms: i64) -> bool {
         let own = self.of_users.get(&user_id).copied().unwrap_or(0);
-        let has_part = own >= (limit / 2).max(1);
-        if taken >= limit {
+        let free = limit.saturating_sub(self.of_users.values().sum());
+        let has_part = own >= limit.div_ceil(2);
+        if free == 0 {
             if !has_part {
                 self.contended_until_ms = now_ms + CONTENDED_MS;
             }
             return false;
         }
-        if has_part && now_ms < self.contended_until_ms {
+        if has_part && free <= (limit / 4).max(1) && now_ms < self.contended_until_ms {
             return false;
         }
         self.of_users.insert(user_id, own + 1);
@@ -187,7 +188,7 @@ impl Channels {
         user_id: UserId,
     ) -> Result<Attempt, Busy> {
         let state = self.state_of(id);
-        let before = state.traffic.in_flight.fetch_add(1, Ordering::Relaxed);
+        state.traffic.in_flight.fetch_add(1, Ordering::Relaxed);
         // From here on dropping `attempt` releases the slot.
         let mut attempt = Attempt {
             channels: Arc::clone(self),
@@ -203,7 +204,7 @@ impl Channels {
         };
         if let Some(limit) = limit {
             let mut places = lock(&attempt.state.places);
-            attempt.has_place = places.take((limit, before), user_id, self.now_ms());
+            attempt.has_place = places.take(limit, user_id, self.now_ms());
             if !attempt.has_place {
                 drop(places);
                 return Err(Busy { for_ms: 1_000 });
@@ -398,14 +399,14 @@ impl Attempt {
     /// An upstream that replies is well, which others need not learn only when the client has read
     /// it all. Whether its account works is known by the reply itself.
     fn report_probe(&mut self) {
-        if self.entry != Some(Entry::Probe)
-            || self.health != CallHealth::Good
-            || lock(&self.state.breaker).has_broken_account()
-        {
+        if self.entry != Some(Entry::Probe) || self.health != CallHealth::Good {
             return;
         }
-        self.entry = Some(Entry::Trial);
-        self.channels.change(&self.state, None, Breaker::admit);
+        let (now_ms, mut is_admitted) = (self.channels.now_ms(), false);
+        self.channels.change(&self.state, None, |breaker| is_admitted = breaker.admit(now_ms));
+        if is_admitted {
+            self.entry = Some(Entry::Trial);
+        }
     }
 
     /// Reports a request without a reply.
@@ -535,6 +536,13 @@ mod tests {
         assert!(enter(ann).is_err() && enter(bob).is_ok());
         drop(bobs);
         assert_eq!(lock(&channels.state_of(ChannelId(1)).places).of_users.len(), 1);
+
+        let enter = |user| channels.enter(ChannelId(2), Some(8), true, UserId(user));
+        let mut anns: Vec<_> = (0..8).map(|_| enter(ann).unwrap()).collect();
+        assert!(enter(bob).is_err());
+        anns.truncate(3);
+        anns.extend((3..6).map(|_| enter(ann).expect("a quarter is left")));
+        assert!(enter(ann).is_err());
     }
 
     #[test]

@@ -19,13 +19,23 @@ const MAX_KEY_CHARS: usize = 256;
 const ENABLED: i64 = 1;
 
 /// The caller.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub identity: Arc<Identity>,
     /// The key itself, for the upstream.
     pub key: HeaderValue,
+    address: IpAddr,
 }
 
 impl Caller {
+    /// The caller as it stands now, for what lasts longer than a request; an error: it would no
+    /// longer be let in.
+    pub(crate) async fn renewed(&self, live: &Live, now: UnixMs) -> Result<Self, Fault> {
+        let key = self.key.to_str().map_err(|_| faults::bad_key())?;
+        let identity = admitted(live, key, self.address, now).await?;
+        Ok(Self { identity, ..self.clone() })
+    }
+
     pub(crate) fn key_for_upstream(&self) -> CallerKey {
         let Identity { user_id, role, .. } = *self.identity;
         CallerKey { value: self.key.clone(), user_id, role }
@@ -40,6 +50,18 @@ pub(crate) async fn identify(
     now: UnixMs,
 ) -> Result<Caller, Fault> {
     let key = key_of(headers).ok_or_else(faults::no_key)?;
+    let identity = admitted(live, key, address, now).await?;
+    let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;
+    key.set_sensitive(true);
+    Ok(Caller { identity, key, address })
+}
+
+async fn admitted(
+    live: &Live,
+    key: &str,
+    address: IpAddr,
+    now: UnixMs,
+) -> Result<Arc<Identity>, Fault> {
     let hash = store::key_hash(key);
     let identity = match live.identities.cached(&hash) {
         Some(identity) => identity,
@@ -49,9 +71,7 @@ pub(crate) async fn identify(
         }
     };
     check(&identity, address, now)?;
-    let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;
-    key.set_sensitive(true);
-    Ok(Caller { identity, key })
+    Ok(identity)
 }
 
 /// Whether a client has presented a key.

@@ -360,6 +360,32 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn whoever_is_locked_out_meanwhile_hears_no_more(db: TestDb) {
+        let world = open(db).await;
+        let ann = world.payer(0).await;
+        task(&world.db, 1, &ann, IMG, "a", "submitted").await;
+        let mut events = get(&world.server, &ann, "/pass/img/task/a/events").stream().await;
+        events.read_until("\n\n").await;
+        let held = tokio::spawn(get(&world.server, &ann, "/v1/tasks/a?wait=60").send());
+        eventually("the answer to be held", || async {
+            let held = world.server.metric("custompass_requests_in_flight").await;
+            (held == 1).then_some(())
+        })
+        .await;
+
+        world.db.execute(&format!("UPDATE users SET status = 2 WHERE id = {}", ann.id)).await;
+        eventually("the user to be locked out", || async {
+            let answer = get(&world.server, &ann, "/v1/tasks/a").send().await;
+            (answer.status == 403).then_some(())
+        })
+        .await;
+        becomes(&world.db, 1, "completed").await;
+
+        assert_eq!(events.rest().await.unwrap(), "", "the end is not for them");
+        held.await.unwrap().expect_error(403, "FORBIDDEN");
+        world.close().await;
+    }
+
     async fn a_stop_answers_those_who_wait(db: TestDb) {
         let mut world = open(db).await;
         let ann = world.payer(0).await;

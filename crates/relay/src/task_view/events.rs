@@ -4,6 +4,7 @@ use super::element::IdShape;
 use super::rendered;
 use super::rows::{self, OwnTask, Standing};
 use super::watch::{Look, Waiter, follow};
+use crate::identify::Caller;
 use crate::{Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, TaskUid};
@@ -16,8 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use store::Identity;
-use web::memory::{HeldPieces, next_frame};
+use web::memory::{HeldPieces, Share, next_frame};
 
 /// Sent after some silence, so that no proxy takes the connection for dead.
 const COMMENT: &[u8] = b": still here\n\n";
@@ -30,7 +30,7 @@ const X_ACCEL_BUFFERING: &str = "x-accel-buffering";
 /// not to reconnect.
 pub(super) async fn answer(
     relay: &Arc<Relay>,
-    identity: &Arc<Identity>,
+    caller: &Caller,
     headers: &HeaderMap,
     (row, shape): (OwnTask, IdShape),
 ) -> Result<Response<web::Body>, Fault> {
@@ -44,17 +44,17 @@ pub(super) async fn answer(
     let (uid, known) = (row.uid, row.standing());
     let waiter = match known.status.is_final() {
         true => None,
-        false => Some(follow(relay, identity.user_id, uid)?),
+        false => Some(follow(relay, caller.identity.user_id, uid)?),
     };
     let pieces = HeldPieces::default();
     let mut unsent = Bytes::new();
     if !seen {
-        let event = event(relay, identity, row, shape, &pieces).await?;
+        let share = relay.budget.share_of(caller.identity.user_id);
+        let event = event(relay, (row, shape), share, &pieces).await?;
         unsent = event.ok_or_else(faults::task_not_found)?;
     }
-    let (relay, identity) = (Arc::clone(relay), Arc::clone(identity));
-    let held = pieces.clone();
-    let events = Events { relay, identity, uid, shape, known, unsent, pieces, waiter };
+    let (relay, caller, held) = (Arc::clone(relay), caller.clone(), pieces.clone());
+    let events = Events { relay, caller, uid, shape, known, unsent, pieces, waiter };
     let mut response = Response::new(web::boxed(EventBody(Some(Box::pin(events.next())))));
     response.extensions_mut().insert(held);
     let headers = response.headers_mut();
@@ -68,13 +68,11 @@ pub(super) async fn answer(
 /// line breaks, and each line is sent as one.
 async fn event(
     relay: &Relay,
-    identity: &Identity,
-    row: OwnTask,
-    shape: IdShape,
+    (row, shape): (OwnTask, IdShape),
+    mut share: Share,
     pieces: &HeldPieces,
 ) -> Result<Option<Bytes>, Fault> {
     let version = row.version;
-    let mut share = relay.budget.share_of(identity.user_id);
     let Some(json) = rendered(relay, row, shape, &mut share).await? else { return Ok(None) };
     let head = format!("id: {version}\nevent: task\n");
     let mut event = Vec::with_capacity(head.len() + json.len() + LINE_BYTES);
@@ -95,7 +93,8 @@ async fn event(
 /// A stream of a task's changes.
 struct Events {
     relay: Arc<Relay>,
-    identity: Arc<Identity>,
+    /// As it stood when it was last looked at, which is before each piece.
+    caller: Caller,
     uid: TaskUid,
     shape: IdShape,
     /// The version that the client has been sent.
@@ -116,14 +115,18 @@ impl Events {
         let silence = Duration::from_millis(self.relay.config.task_silence_ms);
         loop {
             let change = self.waiter.as_mut()?.change(self.known);
-            let Ok(look) = tokio::time::timeout(silence, change).await else {
+            let look = tokio::time::timeout(silence, change).await.ok();
+            // Whoever may no longer call reads no more; the client is told when it reconnects.
+            let now = self.relay.clock.now();
+            self.caller = self.caller.renewed(&self.relay.live, now).await.ok()?;
+            let Some(look) = look else {
                 return Some((Bytes::from_static(COMMENT), self));
             };
             if look? == Look::Gone {
                 return None;
             }
             // On an error the stream ends, and the client reconnects for the rest.
-            let row = match rows::by_uid(&self.relay.db, &self.identity, self.uid).await {
+            let row = match rows::by_uid(&self.relay.db, &self.caller.identity, self.uid).await {
                 Ok(row) => row?,
                 Err(error) => {
                     tracing::debug!(%error, "a stream of events ends early");
@@ -137,8 +140,8 @@ impl Events {
             if row.status.is_final() {
                 self.waiter = None;
             }
-            let (relay, identity) = (&self.relay, &self.identity);
-            let event = event(relay, identity, row, self.shape, &self.pieces).await;
+            let share = self.relay.budget.share_of(self.caller.identity.user_id);
+            let event = event(&self.relay, (row, self.shape), share, &self.pieces).await;
             self.unsent = event.ok()??;
             let frame = next_frame(&mut self.unsent)?;
             return Some((frame, self));

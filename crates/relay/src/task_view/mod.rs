@@ -57,11 +57,11 @@ pub(crate) async fn answer(
         TaskCall::One(wanted) => {
             let wait = query::wait(head.uri.query())?;
             let (row, shape) = find(relay, identity, &wanted).await?;
-            one(relay, waited(relay, identity, row, wait).await?, shape, share).await
+            one(relay, waited(relay, caller, row, wait).await?, shape, share).await
         }
         TaskCall::Events(wanted) => {
             let task = find(relay, identity, &wanted).await?;
-            events::answer(relay, identity, &head.headers, task).await
+            events::answer(relay, caller, &head.headers, task).await
         }
         TaskCall::Page => {
             let page = PageQuery::read(head.uri.query())?;
@@ -104,10 +104,11 @@ async fn find(
     row.map(|row| (row, shape)).ok_or_else(faults::task_not_found)
 }
 
-/// Waits until the task has ended, or the time is over, or the service stops.
+/// Waits until the task has ended, or the time is over, or the service stops. The caller's key may
+/// have been withdrawn meanwhile.
 async fn waited(
     relay: &Relay,
-    identity: &Identity,
+    caller: &Caller,
     row: OwnTask,
     wait: Duration,
 ) -> Result<OwnTask, Fault> {
@@ -117,10 +118,11 @@ async fn waited(
     let (uid, standing) = (row.uid, row.standing());
     // Many may wait, and the data of the task read so far is not needed meanwhile.
     drop(row);
-    let mut waiter = watch::follow(relay, identity.user_id, uid)?;
+    let mut waiter = watch::follow(relay, caller.identity.user_id, uid)?;
     let _ = tokio::time::timeout(wait, waiter.end(standing)).await;
     drop(waiter);
-    rows::by_uid(&relay.db, identity, uid).await?.ok_or_else(faults::task_not_found)
+    let caller = caller.renewed(&relay.live, relay.clock.now()).await?;
+    rows::by_uid(&relay.db, &caller.identity, uid).await?.ok_or_else(faults::task_not_found)
 }
 
 /// A task addressed by the upstream's id is sent in the upstream's envelope, one by ours as it is.

@@ -36,10 +36,10 @@ pub(crate) struct ScalarValue<'a> {
 }
 
 /// A count that can't be one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadCount {
-    pub(crate) slot: u8,
-    pub(crate) text: String,
+#[derive(Debug)]
+struct BadCount {
+    slot: u8,
+    text: String,
 }
 
 /// A text that was kept, and the slot that it was kept for.
@@ -71,7 +71,8 @@ pub(crate) struct DocumentValues {
     fresh_depth: usize,
     pub(crate) tests: u64,
     pub(crate) kept: Vec<KeptText>,
-    pub(crate) bad: Option<BadCount>,
+    /// The first of each slot.
+    bad: Vec<BadCount>,
     /// Some count of the request's tokens, or of the reply's, can't be one; over all documents.
     pub(crate) bad_input: bool,
     pub(crate) bad_output: bool,
@@ -103,7 +104,7 @@ impl DocumentValues {
             fresh_depth: 0,
             tests: 0,
             kept: Vec::new(),
-            bad: None,
+            bad: Vec::new(),
             bad_input: false,
             bad_output: false,
             unclear: false,
@@ -124,7 +125,7 @@ impl DocumentValues {
         self.fresh = 0;
         self.tests = 0;
         self.kept.clear();
-        self.bad = None;
+        self.bad.clear();
         self.unclear = false;
         self.differs = false;
     }
@@ -303,16 +304,35 @@ impl DocumentValues {
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
-                // Reasoning is counted within the output, which stands.
-                let head = meter.filter(|meter| *meter != Meter::Reasoning).map(Meter::head);
-                let spoils_a_sum = matches!(head, Some(Meter::Input | Meter::Output));
-                self.bad_input |= head == Some(Meter::Input);
-                self.bad_output |= head == Some(Meter::Output);
-                if self.bad.is_none() || spoils_a_sum {
-                    self.bad = Some(BadCount { slot, text });
+                let sum = meter.and_then(spoiled_sum);
+                self.bad_input |= sum == Some(Meter::Input);
+                self.bad_output |= sum == Some(Meter::Output);
+                if self.bad.iter().all(|bad| bad.slot != slot) {
+                    self.bad.push(BadCount { slot, text });
                 }
             }
         }
+    }
+
+    /// Counts that can't be one.
+    pub(crate) fn bad_counts<'a>(
+        &'a self,
+        program: &'a PointerProgram,
+    ) -> impl Iterator<Item = (Meter, &'a str)> {
+        self.bad.iter().filter_map(|bad| {
+            let slot = program.slots.get(usize::from(bad.slot))?;
+            Some((slot.meter, bad.text.as_str()))
+        })
+    }
+
+    /// The count among them that is told: one that spoils a sum before any other.
+    pub(crate) fn worst_count<'a>(
+        &'a self,
+        program: &'a PointerProgram,
+    ) -> Option<(Meter, &'a str)> {
+        let counts = || self.bad_counts(program);
+        let spoils = |count: &(Meter, &str)| spoiled_sum(count.0).is_some();
+        counts().find(spoils).or_else(|| counts().next())
     }
 
     const fn freshen(&mut self, slot: usize) {
@@ -387,6 +407,13 @@ impl DocumentValues {
         let is_number = value.kind == ScalarKind::Number;
         self.kept.push(KeptText { slot, text, is_number, awaits });
     }
+}
+
+/// The sum that can't be known where this count isn't. Reasoning is counted within the output,
+/// which stands.
+fn spoiled_sum(meter: Meter) -> Option<Meter> {
+    let head = Some(meter.head()).filter(|_| meter != Meter::Reasoning);
+    head.filter(|head| matches!(head, Meter::Input | Meter::Output))
 }
 
 fn is_any(words: &[String], value: &ScalarValue<'_>) -> bool {

@@ -223,10 +223,8 @@ impl DocumentSink<'_> {
             tally.broken += 1;
         }
         tally.reports.add(&rules.usage, &rules.program, found);
-        if let Some(bad) = &found.bad
-            && let Some(slot) = rules.program.slots.get(usize::from(bad.slot))
-        {
-            tally.fault = Some(MeterFault { meter: slot.meter, text: bad.text.clone() });
+        if let Some((meter, text)) = found.worst_count(&rules.program) {
+            tally.fault = Some(MeterFault { meter, text: text.to_owned() });
         }
         if found.tests != 0 || (!event.is_empty() && rules.look_at_events()) {
             let about = ConditionInput { found, event, stream, status: *status };

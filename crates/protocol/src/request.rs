@@ -289,17 +289,14 @@ fn bad_units(
     units: &UnitSlots,
     found: &DocumentValues,
 ) -> Vec<(Meter, String)> {
-    let bad = found.bad.as_ref().and_then(|bad| {
-        let slot = program.slots.get(usize::from(bad.slot))?;
-        Some((slot.meter, bad.text.clone()))
-    });
+    let bad = found.bad_counts(program).map(|(meter, text)| (meter, text.to_owned()));
     let differing = units.iter().filter_map(|(meter, slots, _)| {
         let mut counts = slots.clone().filter_map(|slot| found.number(slot)).filter(|it| *it > 0);
         let first = counts.next()?;
         let other = counts.find(|count| *count != first)?;
         Some((*meter, format!("{first} / {other}")))
     });
-    bad.into_iter().chain(differing).collect()
+    bad.chain(differing).collect()
 }
 
 /// The first value of a query's parameter, decoded.

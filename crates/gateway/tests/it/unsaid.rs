@@ -257,8 +257,13 @@ on_both_databases! {
         sell(&world, ("http", "film"), &json!({"units": {"seconds": 1}})).await;
         world.upstream.on("/film", Reply::json(&json!({"ok": true})));
         let ann = world.payer(10_000).await;
-        for two in [(1, 600), (600, 1)] {
-            let body = json!({"seconds": two.0, "duration": two.1});
+        for body in [
+            json!({"seconds": 1, "duration": 600}),
+            json!({"seconds": 600, "duration": 1}),
+            json!({"seconds": "10m", "duration": 1}),
+            // That another count, which has no price, is none hides nothing.
+            json!({"n": "x", "seconds": "10m", "duration": 1}),
+        ] {
             let why = refused(&world, &ann, ("/pass/film", body)).await;
             assert!(why.contains("seconds"), "{why}");
         }

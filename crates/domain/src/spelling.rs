@@ -33,8 +33,24 @@ pub fn begins_like(text: &[u8], name: &str) -> bool {
     if differs(text[at]) {
         return false;
     }
+    let text = &text[at..];
+    for (at, wanted) in name.bytes().enumerate() {
+        match text.get(at) {
+            Some(byte) if byte.eq_ignore_ascii_case(&wanted) => {}
+            Some(byte) if !(byte.is_ascii_alphanumeric() || *byte == b'_') => {
+                return is_begun_by(text, name);
+            }
+            // Most texts begin with another word, which nobody takes for the name.
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The same, letter by letter.
+fn is_begun_by(text: &[u8], name: &str) -> bool {
     // No letter has more than four bytes.
-    let head = String::from_utf8_lossy(&text[at..text.len().min(at + 4 * name.len() + 16)]);
+    let head = String::from_utf8_lossy(&text[..text.len().min(4 * name.len() + 16)]);
     let mut letters = head.trim_start_matches(is_led_by).chars();
     name.chars().all(|wanted| {
         let is = |c| folded(c) == wanted.to_ascii_lowercase() || wanted == '_' && ". [".contains(c);

@@ -127,8 +127,9 @@ impl Signs {
     }
 }
 
-/// The bit of a letter. What is none may be anything, but what mostly follows a string.
-const fn letter(byte: u8) -> u32 {
+/// The bit of a letter. What is none may be anything, but what mostly follows a string, which no
+/// spelling begins with.
+pub(crate) const fn letter(byte: u8) -> u32 {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' => 1 << ((byte | 0x20) - b'a'),
         b',' | b':' | b'}' => 0,

@@ -4,7 +4,7 @@ use crate::count;
 use crate::found::DocumentValues;
 use crate::pointer::MAX_NAME;
 use crate::program::{PointerProgram, TextRole};
-use crate::refusal::{Refusal, Signs};
+use crate::refusal::{Refusal, Signs, letter};
 use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
 use crate::walk::JsonWalker;
 use domain::spelling::resembles;
@@ -44,17 +44,18 @@ pub(crate) struct RequestRules {
 /// spelling, all the names that lead there.
 #[derive(Debug)]
 pub(crate) struct BodyNames {
-    names: Vec<Box<str>>,
+    /// Each with the bit of its first letter.
+    names: Vec<(u32, Box<str>)>,
     /// The names of each place, by their numbers.
     places: Vec<Vec<usize>>,
 }
 
 impl BodyNames {
     pub(crate) fn of(sources: &[ValueSource]) -> Self {
-        let mut names: Vec<Box<str>> = Vec::new();
+        let mut names: Vec<(u32, Box<str>)> = Vec::new();
         let mut number = |name: &str| {
-            names.iter().position(|known| **known == *name).unwrap_or_else(|| {
-                names.push(name.into());
+            names.iter().position(|(_, known)| **known == *name).unwrap_or_else(|| {
+                names.push((name.bytes().next().map_or(u32::MAX, letter), name.into()));
                 names.len() - 1
             })
         };
@@ -83,8 +84,9 @@ impl BodyNames {
             if memchr::memchr(b'\\', key).is_some() {
                 return true;
             }
-            for (seen, name) in seen.iter_mut().zip(&self.names) {
-                *seen |= resembles(key, name);
+            let first = key.first().map_or(0, |first| letter(*first));
+            for (seen, (head, name)) in seen.iter_mut().zip(&self.names) {
+                *seen |= head & first != 0 && resembles(key, name);
             }
             if self.places.iter().any(|place| place.iter().all(|&name| seen[name])) {
                 return true;

@@ -84,10 +84,10 @@ impl Schedule {
         self.tiers.iter().any(|tier| matches!(tier.when, TierCondition::Above { .. }))
     }
 
-    /// Whether a call's price depends on what its request says.
+    /// Whether tiers depend on what a request says.
     #[must_use]
     pub fn reads_requests(&self) -> bool {
-        !self.units.is_empty() || self.request_members().next().is_some()
+        self.request_members().next().is_some()
     }
 
     /// The members of requests that tiers look at; one may come several times.

@@ -72,9 +72,9 @@ impl PricedRequest<'_> {
     }
 
     fn read_for(&self, price: FrozenPrice) -> Result<(FrozenPrice, Asked), Fault> {
-        let schedule = price.schedule.clone().filter(|it| it.reads_requests());
+        let schedule = price.schedule.clone();
         let reads_text = price.is_by_use() && !self.routes.is_empty();
-        let json = self.json(schedule.is_some())?;
+        let json = self.json(schedule.as_deref().is_some_and(|it| self.is_priced_by_body(it)))?;
         let asked = match reads_text {
             true => self.asked(&json, schedule.as_deref(), price.is_of_units())?,
             false => Asked::default(),
@@ -145,6 +145,19 @@ impl PricedRequest<'_> {
     /// The output of calls of the model, for those whose requests name no limit.
     fn usual_output(&self) -> Option<i64> {
         self.relay.usual_outputs.most(self.model.as_str(), self.relay.clock.now())
+    }
+
+    /// Whether the body decides what the call costs: by a tier, or by a unit that it may count, or
+    /// that replies count in some forms only.
+    fn is_priced_by_body(&self, schedule: &Schedule) -> bool {
+        let is_in_body = |route: &ProtocolRoute, unit: Meter| {
+            let is_counted = route.unit_members().any(|(counted, _)| counted == unit);
+            is_counted || route.refused_members_of(unit).next().is_some()
+        };
+        let mut pairs = schedule.units().iter().flat_map(|(unit, _)| {
+            self.routes.iter().map(move |priced_route| (&*priced_route.route, *unit))
+        });
+        schedule.reads_requests() || pairs.any(|(route, unit)| is_in_body(route, unit))
     }
 
     /// The body as one JSON object. Where the price depends on it, one that can't be read is

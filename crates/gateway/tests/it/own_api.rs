@@ -31,6 +31,24 @@ failed = [{ at = "/ok", is = false }]
 characters = "/billing/chars"
 "#;
 
+/// A transcriber of sound that is sent as it is: seconds are counted in the reply alone.
+const LISTEN: &str = r#"
+name = "listen"
+title = { zh = "听写", en = "Transcription" }
+
+[auth]
+header = "authorization"
+value = "Token {key}"
+
+[[route]]
+match = "POST /v1/listen"
+model = "default:asr"
+reply = ["json"]
+
+[usage.meters]
+seconds = ["/metadata/duration"]
+"#;
+
 const RUN: &str = "/pass/translate/v3/run";
 
 /// A world with that API at 10 quota a character, and a user who pays.
@@ -55,6 +73,25 @@ async fn run(world: &World, ann: &Payer, target: &str, body: &str) -> Answer {
 }
 
 on_both_databases! {
+    async fn sound_is_sent_as_it_is_and_paid_by_what_the_reply_counts(db: TestDb) {
+        let world = World::open(db).await;
+        world.admin().post("/api/protocol", &json!({"document": LISTEN})).await;
+        world.channel(&["asr"], json!({"protocol": "listen", "key": "up-key"})).await;
+        world.admin().price("asr", json!({"units": {"seconds": 5}})).await;
+        world.upstream.on("/v1/listen", Reply::json(&json!({"metadata": {"duration": 2.5}})));
+        let ann = world.payer(1_000).await;
+
+        let sound = b"RIFF\x24\0\0\0WAVE\xff\xfe{\"".to_vec();
+        let call = world.server.call("POST", "/pass/v1/listen").key(&ann.key);
+        let call = call.header("content-type", "audio/wav").body(sound.clone());
+        call.send().await.expect(200);
+
+        let requests = world.upstream.requests().await;
+        assert_eq!(requests.last().unwrap().body, sound);
+        world.wait_for_money(&ann, 1_000 - 15, 15).await;
+        world.close().await;
+    }
+
     async fn a_failure_costs_nothing_however_it_is_priced(db: TestDb) {
         let (world, ann) = translator(db).await;
         let failed = json!({"ok": false, "reason": "no ink"});

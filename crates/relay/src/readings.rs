@@ -63,7 +63,8 @@ impl SharedCall<'_> {
         catalog: &Catalog,
         (api, spoken): (&ApiPath, &Spoken),
     ) -> Result<(Fit, i64), Fault> {
-        let (nothing, named) = ((Fit::Nothing, 0), (Fit::Named, 0));
+        // No other channel has what was made at this one.
+        let (nothing, owned) = ((Fit::Nothing, 0), (Fit::Named, i64::MAX));
         let reads = |channel: &store::Channel| spoken.is_read_by(channel, self.method, api.path());
         let has_it = |id: ChannelId| catalog.channel(id).is_some_and(|channel| reads(channel));
         let group = group_of(&self.caller.identity);
@@ -74,15 +75,15 @@ impl SharedCall<'_> {
         }
         // What a submission builds on says where it is made.
         if let Ok(Some(source)) = vendor_tasks::source(self.relay, self.caller, spoken).await {
-            return Ok(if has_it(source.channel_id) { named } else { nothing });
+            return Ok(if has_it(source.channel_id) { owned } else { nothing });
         }
         if spoken.names_no_model() {
             let Ok(ids) = resource_ids(spoken, self.query, self.body) else {
                 return Ok(nothing);
             };
-            let owned = resources::owned(self.relay, self.caller, &ids).await.ok().flatten();
-            let found = owned.is_some_and(|owned| has_it(owned.channel_id));
-            return Ok(if found { named } else { nothing });
+            let found = resources::owned(self.relay, self.caller, &ids).await.ok().flatten();
+            let is_found = found.is_some_and(|found| has_it(found.channel_id));
+            return Ok(if is_found { owned } else { nothing });
         }
         let Some((model, is_named)) = self.model(spoken) else { return Ok(nothing) };
         let served = catalog.candidates(group, model.as_str()).iter().find(|it| reads(it));

@@ -244,7 +244,10 @@ pub(crate) fn route_of(
     method: &Method,
     path: &str,
 ) -> Option<Arc<ProtocolRoute>> {
-    let protocol = egress::protocol_of(channel).ok()?;
+    route_in(egress::protocol_of(channel).ok()?, method, path)
+}
+
+fn route_in(protocol: &Protocol, method: &Method, path: &str) -> Option<Arc<ProtocolRoute>> {
     protocol.route(method.as_str(), path).map(|found| Arc::clone(found.route))
 }
 
@@ -276,7 +279,9 @@ pub(crate) fn priced_routes(
     method: &Method,
 ) -> Vec<PricedRoute> {
     let read = candidates.iter().filter(|channel| spoken.is_some() || !is_custom_pass(channel));
-    let read: Vec<_> = read.map(|channel| route_of(channel, method, path)).collect();
+    // A channel whose protocol is not there can't take the call.
+    let protocols = read.filter_map(|channel| egress::protocol_of(channel).ok());
+    let read: Vec<_> = protocols.map(|protocol| route_in(protocol, method, path)).collect();
     let own = distinct(read.iter().flatten());
     let Some(spoken) = spoken else {
         let alone = |route: Arc<_>| PricedRoute { readers: vec![Arc::clone(&route)], route };

@@ -12,7 +12,7 @@ use crate::reply::{
     shape_of,
 };
 use crate::reservation::Reservation;
-use crate::resources::ResourceKeeper;
+use crate::resources::{ResourceEffect, ResourceKeeper};
 use crate::send::ChannelReply;
 use crate::session::SessionOwner;
 use crate::{faults, session};
@@ -123,16 +123,19 @@ pub(crate) async fn deliver(
 
 /// What keeps the call's effect on what calls make, if it has any.
 fn keeper_of(ctx: &Context<'_>, call: &Call, prepared: &Prepared) -> Option<ResourceKeeper> {
-    let effect = call.effect();
-    if effect.is_none() {
-        return None;
-    }
-    Some(ResourceKeeper {
-        effect: effect.clone(),
-        user_id: ctx.record.user_id?,
-        channel_id: prepared.channel.id,
-        model: call.model.as_str().to_owned(),
-    })
+    let effect = Some(call.effect()).filter(|effect| !effect.is_none())?;
+    keeper_for(ctx, call, prepared.channel.id, effect.clone())
+}
+
+/// What keeps an effect of the call, at this channel.
+pub(crate) fn keeper_for(
+    ctx: &Context<'_>,
+    call: &Call,
+    channel_id: ChannelId,
+    effect: ResourceEffect,
+) -> Option<ResourceKeeper> {
+    let model = call.model.as_str().to_owned();
+    Some(ResourceKeeper { effect, user_id: ctx.record.user_id?, channel_id, model })
 }
 
 /// How the call continues, if it may, and its path.

@@ -16,6 +16,7 @@ use protocol::{ErrorShape, ListWord, ProtocolRoute, TaskWord};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::iter::repeat;
 use std::sync::Arc;
 use store::resources::{self, Resource, ResourcePage};
@@ -121,10 +122,10 @@ impl ResourceKeeper {
                 let is_listed = |_: &&[u8]| collection != UNLISTED;
                 let shown = reply.filter(is_listed).and_then(|reply| route.shown_of(reply));
                 let shown = sealed(shown);
-                self.keep_all(relay, reading, (collection, *days), shown).await
+                self.keep_all(relay, &reading.resources, (collection, *days), shown).await
             }
             ResourceEffect::Shows { id, days } => {
-                self.keep_all(relay, reading, (UNLISTED, *days), None).await?;
+                self.keep_all(relay, &reading.resources, (UNLISTED, *days), None).await?;
                 let Some(shown) = sealed(reply) else { return Ok(()) };
                 resources::update_reply(&relay.db, self.user_id, id, Some(shown)).await
             }
@@ -132,17 +133,37 @@ impl ResourceKeeper {
         }
     }
 
+    /// Keeps as the caller's what a refusal names for it to go on with, but for what is another's:
+    /// at an account that its customers share, a vendor may name the task of any of them.
+    pub(crate) async fn keep_named(self, relay: &Relay, ids: &[String], days: u32) {
+        let Self { user_id, channel_id, .. } = self;
+        let kept = async {
+            let mut own = Vec::new();
+            for id in ids {
+                if resources::is_anothers(&relay.db, user_id, channel_id, id).await? {
+                    lost(user_id, channel_id, &"another user has it");
+                } else {
+                    own.push(id.clone());
+                }
+            }
+            self.keep_all(relay, &own, (UNLISTED, days), None).await
+        };
+        if let Err(error) = kept.await {
+            lost(user_id, channel_id, &error);
+        }
+    }
+
     async fn keep_all(
         &self,
         relay: &Relay,
-        reading: &Reading,
+        ids: &[String],
         (collection, days): (&str, u32),
         reply_sealed: Option<String>,
     ) -> Result<(), StoreError> {
         let created_at = relay.clock.now();
         let expires_at = created_at.plus_ms(i64::from(days).saturating_mul(DAY_MS));
         // The reply shows the first, which is listed; the others are parts of it.
-        let made = reading.resources.iter().zip([reply_sealed].into_iter().chain(repeat(None)));
+        let made = ids.iter().zip([reply_sealed].into_iter().chain(repeat(None)));
         let made = made.map(|(id, reply_sealed)| Resource {
             id: id.clone(),
             channel_id: self.channel_id,
@@ -157,39 +178,10 @@ impl ResourceKeeper {
     }
 }
 
-/// What a reply names that is no call's result.
-pub(crate) struct Made<'a> {
-    pub ids: &'a [String],
-    pub model: &'a str,
-    pub route: &'a ProtocolRoute,
-}
-
-/// Keeps whose things are, for the calls that name them. A failure is logged, and costs the client
-/// the ids.
-pub(crate) async fn keep_unlisted(
-    relay: &Relay,
-    (user_id, channel_id): (UserId, ChannelId),
-    Made { ids, model, route }: Made<'_>,
-) {
-    let created_at = relay.clock.now();
-    let expires_at = created_at.plus_ms(i64::from(route.resource_days).saturating_mul(DAY_MS));
-    let made = ids.iter().map(|id| Resource {
-        id: id.clone(),
-        channel_id,
-        model: model.to_owned(),
-        created_at,
-        reply_sealed: None,
-    });
-    let made: Vec<Resource> = made.collect();
-    if let Err(error) = resources::keep(&relay.db, user_id, UNLISTED, &made, expires_at).await {
-        lost(user_id, channel_id, &error);
-    }
-}
-
-fn lost(user_id: UserId, channel_id: ChannelId, error: &StoreError) {
+fn lost(user_id: UserId, channel_id: ChannelId, error: &dyn Display) {
     tracing::error!(
         target: "custompass", event = "resource_lost", user_id = user_id.0,
-        channel_id = channel_id.0, error = %error,
+        channel_id = channel_id.0, %error,
     );
 }
 

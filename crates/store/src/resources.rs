@@ -99,6 +99,25 @@ pub async fn take_over(
     Ok(())
 }
 
+/// Whether an id at a channel is known to be another user's: of a thing, or of a task.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn is_anothers(
+    db: &Db,
+    user_id: UserId,
+    channel_id: ChannelId,
+    id: &str,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 AS known FROM resources
+         WHERE resource_id = $1 AND channel_id = $2 AND user_id <> $3
+        UNION ALL
+        SELECT 1 FROM tasks WHERE task_id = $1 AND channel_id = $2 AND user_id <> $3
+        LIMIT 1";
+    let params = [Value::from(id), Value::from(channel_id), Value::from(user_id)];
+    Ok(!db.read_first(sql, &params).await?.is_empty())
+}
+
 /// A user's own thing of this id.
 ///
 /// # Errors

@@ -331,4 +331,29 @@ on_both_databases! {
         world.wait_for_money(&ann, 60, 40).await;
         world.close().await;
     }
+
+    async fn a_refusal_that_names_anothers_task_gives_nobody_a_hold_on_it(db: TestDb) {
+        let world = World::with(db, &[NEVER]).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        let extra = json!({"protocol": "midjourney", "key": "up-key"});
+        world.channel(&["imagine", "modal"], extra).await;
+        for model in ["imagine", "modal"] {
+            world.admin().price(model, fixed(40)).await;
+        }
+        let prompt = json!({"prompt": "a cat"});
+        let made = json!({"code": 1, "description": "ok", "result": "7"});
+        world.upstream.on("/mj/submit/imagine", Reply::json(&made));
+        world.server.post("/pass/mj/submit/imagine", &ann.key, &prompt).await.expect(200);
+
+        // All customers are one account to the vendor, which has made that already.
+        let exists = json!({"code": 21, "description": "Task already exists", "result": "7"});
+        world.upstream.on("/mj/submit/imagine", Reply::json(&exists));
+        world.server.post("/pass/mj/submit/imagine", &bob.key, &prompt).await.expect(200);
+        let more = json!({"taskId": "7", "prompt": "a dog"});
+        world.server.post("/pass/mj/submit/modal", &bob.key, &more).await.expect(404);
+
+        give_back(&world).await;
+        world.wait_for_money(&bob, 100, 0).await;
+        world.close().await;
+    }
 }

@@ -16,7 +16,7 @@ use crate::Relay;
 use crate::call::{Call, pass_path};
 use crate::context::Context;
 use crate::deliver::{
-    Delivery, X_NEWAPI_QUOTA, head_of, in_one_piece, refuse, repeats_key, unusable,
+    Delivery, X_NEWAPI_QUOTA, head_of, in_one_piece, keeper_for, refuse, repeats_key, unusable,
 };
 use crate::faults;
 use crate::idempotency::Tee;
@@ -26,7 +26,7 @@ use crate::outcome::{
 use crate::phases::Order;
 use crate::reply::{Collected, collect};
 use crate::reservation::{OpenTask, Reservation};
-use crate::resources::{Made, keep_unlisted};
+use crate::resources::ResourceEffect;
 use crate::send::ChannelReply;
 use crate::spoken::submit_route;
 use crate::surface::ApiPath;
@@ -38,7 +38,6 @@ use http::header::{LOCATION, RETRY_AFTER};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use ledger::{AcceptedTask, NewTask};
-use protocol::ProtocolRoute;
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Channel, TOKEN_KEY, WEBHOOK_URL};
@@ -187,7 +186,7 @@ pub(crate) async fn deliver(
     if let Some(why) = unusable(&reply, &prepared) {
         return Err(refuse(ctx, reservation, why).await);
     }
-    let head = head_of(&reply, &prepared);
+    let mut head = head_of(&reply, &prepared);
     let limit_bytes = ctx.relay.config.max_collected_reply_bytes;
     let collected = match collected {
         Some(collected) => collected,
@@ -234,7 +233,6 @@ pub(crate) async fn deliver(
     drop(attempt);
     let kind = reply.kind();
     let Outcome { money, client } = decide(reservation.terms(), CallEnd::Submission(kind));
-    let mut head = head;
     match (reply, money) {
         (FirstReply::Accepted(accepted), _) => {
             let acceptance = Acceptance { accepted, is_estimated, channel: &prepared.channel };
@@ -243,8 +241,9 @@ pub(crate) async fn deliver(
             ctx.record.succeed();
         }
         (FirstReply::Refused(refusal), Money::Release { reason }) => {
-            if let Some(route) = &route {
-                keep_named(&ctx, call, (&prepared.channel, route), &refusal.continues).await;
+            let keeper = keeper_for(&ctx, call, prepared.channel.id, ResourceEffect::None);
+            if let (Some(route), Some(keeper)) = (&route, keeper) {
+                keeper.keep_named(ctx.relay, &refusal.continues, route.resource_days).await;
             }
             ctx.record.fail_upstream(refusal.code, refusal.error);
             reservation.release_task(ctx.record, reason, refusal.message).await;
@@ -254,19 +253,6 @@ pub(crate) async fn deliver(
     match client {
         ClientOutcome::Reply => Ok(Delivery::Whole(in_one_piece(call, head, bytes, ctx.share))),
         not_the_reply => Err(not_the_reply.into_fault()),
-    }
-}
-
-/// Keeps as the caller's what a refusal names for it to go on with.
-async fn keep_named(
-    ctx: &Context<'_>,
-    call: &Call,
-    (channel, route): (&Channel, &ProtocolRoute),
-    ids: &[String],
-) {
-    if let Some(user_id) = ctx.record.user_id {
-        let made = Made { ids, model: call.model.as_str(), route };
-        keep_unlisted(ctx.relay, (user_id, channel.id), made).await;
     }
 }
 

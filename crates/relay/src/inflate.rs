@@ -1,11 +1,15 @@
-//! Decompresses request bodies, to count or to read them.
+//! Decompresses bodies, to count or to read them.
 
 use crate::inlet::InletError;
 use brotli_decompressor::Decompressor;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
+
+/// The most that is inflated of a reply.
+const MAX_REPLY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The largest window of zstd (8 MiB), which RFC 8878 says every decoder should support. Brotli's
 /// own limit is 16 MiB.
@@ -190,6 +194,14 @@ pub(crate) fn inflate(
         }
     };
     decoded.map(|sink| sink.kept).map_err(|e| inlet_error(&e, limit_bytes))
+}
+
+/// A complete reply of an upstream, decoded, if it can be.
+pub(crate) fn decoded<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    if !is_compressed(headers) {
+        return Some(Cow::Borrowed(bytes));
+    }
+    inflate(headers, bytes, MAX_REPLY_BYTES).ok().flatten().map(Cow::Owned)
 }
 
 const fn is_zlib(first: u8) -> bool {

@@ -233,12 +233,13 @@ on_both_databases! {
         submit(&world, IMG, &ann, 1).await;
         let before = wait_task(&world.db, "t-1", |_| true).await;
         let huge = format!("{{\"code\":0,\"data\":[{}]}}", "[0],".repeat(25_000_000));
+        let done = || list(json!([{"task_id": "t-1", "status": "done"}]));
         for (reply, word) in [
             (Reply::bytes("text/html", "<html><b>sorry</b></html>"), "unusable"),
             (Reply::failure(1001, "no"), "unusable"),
             (Reply::raw_json("{\"code\":0,\"data\":[{\"task_id\":\"t-1\""), "unusable"),
             (Reply::json(&json!({"code": 0, "data": {"task_id": "t-1"}})), "unusable"),
-            (list(json!([{"task_id": "t-1", "status": "done"}])).gzip(), "unusable"),
+            (done().header("Content-Encoding", "br"), "unusable"),
             (Reply::raw_json(huge), "too_large"),
             (list(json!([])).status(500), "status"),
             (Reply::redirect(302, "/elsewhere"), "status"),

@@ -247,15 +247,20 @@ impl Vendor {
     /// Lets the upstream take submissions, and answer polls with this.
     pub fn serve(&self, world: &World, report: &Value) {
         let admits = self.admits;
-        let guarded = move |reply: Value| {
-            move |request: &Recorded| match admits(request) && no_foreign_key(request) {
-                true => Reply::json(&reply),
-                false => Reply::json(&json!({"error": "who are you?"})).status(401),
+        let guarded = move |reply: Value, compresses: bool| {
+            move |request: &Recorded| {
+                if !(admits(request) && no_foreign_key(request)) {
+                    return Reply::json(&json!({"error": "who are you?"})).status(401);
+                }
+                let reply = Reply::json(&reply);
+                // Some compress what they were asked not to.
+                let is_plain = request.header("accept-encoding").as_deref() == Some("identity");
+                if compresses && is_plain { reply.gzip() } else { reply }
             }
         };
         let (_, path) = (self.ask.0, self.ask.1.split('?').next().unwrap());
-        world.upstream.handle(self.path, guarded(self.taken.clone()));
-        world.upstream.handle(path, guarded(report.clone()));
+        world.upstream.handle(self.path, guarded(self.taken.clone(), false));
+        world.upstream.handle(path, guarded(report.clone(), true));
     }
 
     pub async fn channel(&self, world: &World) -> i64 {

@@ -1,18 +1,15 @@
 //! Parses the first reply to a submission.
 
-use crate::inflate::{inflate, is_compressed};
+use crate::inflate::decoded;
 use crate::outcome::FirstReplyKind;
 use crate::reply::{ReadAs, read_whole};
 use crate::{Relay, faults};
 use domain::{Fault, FrozenPrice, Quota, StatusWords, TaskStatus, TaskUid, Usage, task_status};
 use http::{HeaderMap, StatusCode};
 use ledger::TaskRecord;
-use std::borrow::Cow;
 use store::{Channel, TASK_DATA};
 use upstream::task_reply::{read_submission, readable};
 
-/// The most that is inflated of a compressed reply.
-const MAX_PLAIN_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest reason of an upstream for a failure that is kept.
 const MAX_REASON_CHARS: usize = 1_000;
 /// A larger refusal is not searched for a message.
@@ -72,7 +69,7 @@ pub(super) fn read(
     read_as: &ReadAs,
 ) -> FirstReply {
     let money = read_whole(headers, bytes, read_as);
-    let plain = plain(headers, bytes);
+    let plain = decoded(headers, bytes);
     let refused = |kind, code, error: String| {
         let message = plain.as_deref().and_then(message_of).unwrap_or_else(|| error.clone());
         let continues = Vec::new();
@@ -103,14 +100,6 @@ pub(super) fn read(
             refused(FirstReplyKind::NamesNoTask, "UPSTREAM_RESPONSE", error)
         }
     }
-}
-
-/// The decoded reply, if it can be decoded.
-pub(super) fn plain<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    if !is_compressed(headers) {
-        return Some(Cow::Borrowed(bytes));
-    }
-    inflate(headers, bytes, MAX_PLAIN_BYTES).ok().flatten().map(Cow::Owned)
 }
 
 /// The reason, in the upstream's words.

@@ -1,6 +1,7 @@
 //! Parses the first reply to a submission by a route of a protocol.
 
-use super::first_reply::{Accepted, FirstReply, SubmissionRefusal, plain};
+use super::first_reply::{Accepted, FirstReply, SubmissionRefusal};
+use crate::inflate::decoded;
 use crate::outcome::FirstReplyKind;
 use domain::TaskStatus;
 use http::header::CONTENT_TYPE;
@@ -19,7 +20,7 @@ const MAX_UNREAD: usize = 20_000;
 /// Parses a complete reply. One that was accepted and can't be read is no refusal: the vendor may
 /// be doing the work, so its task is kept until an operator has looked.
 pub(super) fn read(route: &ProtocolRoute, path: String, reply: &Reply, bytes: &[u8]) -> FirstReply {
-    let body = plain(&reply.headers, bytes).unwrap_or_default();
+    let body = decoded(&reply.headers, bytes).unwrap_or_default();
     let content_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let status = reply.status.as_u16();
     let mut reader = ReplyReader::new(route, ReplyHead { status, content_type });

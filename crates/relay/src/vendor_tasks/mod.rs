@@ -16,6 +16,7 @@ use crate::call::{ApiBody, NamedBy};
 use crate::context::Context;
 use crate::faults;
 use crate::identify::{Caller, may_call};
+use crate::inflate::decoded;
 use crate::outcome::BodyEnd;
 use crate::reply::collect;
 use crate::request_body::{model_name, resource_ids};
@@ -167,12 +168,13 @@ async fn has_completed(ctx: &mut Context<'_>, found: &FoundTask) -> Result<bool,
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    prepared.authorize_alone(&mut headers);
-    prepared.sign(&mut headers, relay.clock.now());
     let model = egress::mapped(channel, &task.model)?;
     let target = rules.ask.path_for(&task.task_id, model, &upstream::encode_path(&task.path));
     let uri = prepared.at_encoded(&target).map_err(|e| faults::invalid(e.zh(), e.en()))?;
     let method = Method::from_bytes(rules.ask.method.as_bytes()).map_err(faults::system)?;
+    let path = target.split('?').next().unwrap_or(&target);
+    prepared.set_own_headers((&method, path), &mut headers);
+    prepared.sign(&mut headers, relay.clock.now());
     let body = rules.ask.body_for(&[&task.task_id], false).unwrap_or_default();
     let body = bytes::Bytes::from(body).into();
     let request = OutboundRequest { method, uri, headers, body, proxy: &prepared.proxy };
@@ -190,7 +192,9 @@ async fn has_completed(ctx: &mut Context<'_>, found: &FoundTask) -> Result<bool,
     if collected.end != Some(BodyEnd::Complete) {
         return Err(failed("the reply about its task broke off".to_owned()));
     }
-    Ok(says_completed(rules, &collected.bytes, &task.task_id))
+    let said = decoded(&reply.headers, &collected.bytes);
+    let said = said.ok_or_else(|| failed("the reply about its task can't be read".to_owned()))?;
+    Ok(says_completed(rules, &said, &task.task_id))
 }
 
 fn says_completed(rules: &TaskRules, body: &[u8], id: &str) -> bool {

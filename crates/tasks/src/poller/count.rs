@@ -3,11 +3,9 @@
 
 use super::Core;
 use super::apply::{End, is_overdue};
-use super::poll_request::{PollFailure, PollQuestion, PollTarget};
+use super::poll_request::{PollFailure, PollQuestion, PollTarget, unreadable};
 use super::report::usage_of;
 use domain::{Meter, Meters, TaskStatus, TaskUid};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
 use ledger::Charge;
 use protocol::TaskCount;
@@ -15,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use upstream::{Deadlines, OutboundRequest};
+use upstream::{Deadlines, Decoded};
 
 /// How long all lines may take.
 const TOTAL_MS: u64 = 15 * 60 * 1000;
@@ -126,38 +124,27 @@ async fn use_of(
     (question, end): (PollQuestion<'_>, &End<'_>),
     count: &TaskCount,
 ) -> Result<Meters, Uncounted> {
-    let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
     let path = upstream::encode_path(&end.task.path);
     let path = count.request.path_for(&end.task.task_id, target.model(), &path);
-    let uri = target.prepared.at_encoded(&path).map_err(|error| unasked(&error))?;
-    let method = Method::from_bytes(count.request.method.as_bytes());
-    let method = method.map_err(|error| unasked(&error))?;
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    target.prepared.authorize(&mut headers, question.owner);
-    target.prepared.sign(&mut headers, core.parts.clock.now());
-    let (body, proxy) = (bytes::Bytes::new().into(), &target.prepared.proxy);
-    let request = OutboundRequest { method, uri, headers, body, proxy };
+    let call = (&*count.request.method, &*path);
+    let request = target.request(call, question.owner, core.parts.clock.now())?;
     let deadlines = Deadlines { total_ms: TOTAL_MS, ..target.deadlines() };
-    let reply = core.parts.client.send(request, &deadlines).await?;
+    let reply = request.send(core, target, &deadlines).await?;
     if !reply.status.is_success() {
         return Err(PollFailure::Status(reply.status).into());
     }
-    let encoding = reply.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        let why = "compressed, against Accept-Encoding".to_owned();
-        return Err(PollFailure::Unusable(why).into());
-    }
-    let (mut reader, mut body, mut length) = (count.reader(), reply.body, 0_u64);
+    let mut reader = Decoded::for_headers(&reply.headers, count.reader());
+    let (mut body, mut length) = (reply.body, 0_u64);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         length = length.saturating_add(data.len() as u64);
         if length > MAX_BYTES {
             return Err(PollFailure::TooLarge.into());
         }
-        reader.push(&data);
+        reader.feed(&data);
     }
-    let read = reader.finish();
+    let reader = reader.finish().map_err(unreadable)?;
+    let read = reader.ok_or_else(|| unreadable("nothing came"))?.finish();
     let why = match &read.fault {
         // A batch has at least one request, of which there is a line.
         _ if read.documents == 0 => "no lines".to_owned(),

@@ -4,9 +4,9 @@
 use super::Core;
 use super::page::Waiting;
 use bytes::Bytes;
-use domain::{Fault, UserId, task_base};
+use domain::{Fault, UnixMs, UserId, task_base};
 use egress::{CallerKey, Prepared};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
 use protocol::TaskRules;
@@ -16,13 +16,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 use store::Channel;
 use tokio::sync::SemaphorePermit;
-use upstream::{Deadlines, OutboundRequest, ReplyBody, SendError, Sent};
+use upstream::{Deadlines, Decoded, OutboundRequest, Reply, SendError, Sent};
 use web::memory::Share;
 
 /// Longest reply that is read.
 pub(super) const MAX_REPLY: usize = 16 * 1024 * 1024;
 /// A larger reply than this needs a permit, so that many at once don't fill the memory.
 pub(super) const LARGE_REPLY: usize = 1024 * 1024;
+/// What is counted before it is inflated: a piece of so many bytes inflates to a mebibyte at most.
+const PIECE: usize = 1024;
 /// A reply is in memory so often while it is applied: as it came, sealed, and in a statement.
 const COPIES: usize = 4;
 
@@ -191,24 +193,83 @@ impl PollTarget {
         }
     }
 
-    /// Method, address and body of a question.
-    fn ask(
+    /// A request of ours about this user's tasks, to a path of the channel's protocol.
+    pub(super) fn request(
         &self,
-        question: PollQuestion<'_>,
-    ) -> Result<(Method, Uri, Option<String>), PollFailure> {
-        let PollQuestion { tasks, numbers, .. } = question;
+        (method, path): (&str, &str),
+        owner: &CallerKey,
+        now: UnixMs,
+    ) -> Result<OwnRequest, PollFailure> {
+        let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
+        let uri = self.prepared.at_encoded(path).map_err(|error| unasked(&error))?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| unasked(&error))?;
+        let mut headers = self.headers(owner);
+        let route_path = path.split('?').next().unwrap_or(path);
+        self.prepared.set_own_headers((&method, route_path), &mut headers);
+        self.prepared.sign(&mut headers, now);
+        Ok(OwnRequest { method, uri, headers, body: None })
+    }
+
+    fn headers(&self, owner: &CallerKey) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        self.prepared.authorize(&mut headers, owner);
+        headers
+    }
+
+    /// The request of a question.
+    fn ask(&self, question: PollQuestion<'_>, now: UnixMs) -> Result<OwnRequest, PollFailure> {
+        let PollQuestion { tasks, owner, numbers } = question;
         let path = tasks.first().map_or("", |task| task.path.as_str());
         let ids = tasks.iter().map(|task| task.task_id.as_str());
-        let Some(rules) = self.rules(path)? else {
-            return Ok((Method::POST, self.uri.clone(), Some(request_body(ids, numbers))));
+        let mut request = match self.rules(path)? {
+            None => {
+                let (method, uri, body) =
+                    (Method::POST, self.uri.clone(), request_body(ids, numbers));
+                let mut headers = self.headers(owner);
+                self.prepared.sign(&mut headers, now);
+                OwnRequest { method, uri, headers, body: Some(body) }
+            }
+            Some(rules) => {
+                let (ask, ids) = (&rules.ask, ids.collect::<Vec<_>>());
+                let first = ids.first().copied().unwrap_or_default();
+                let path = ask.path_for(first, &self.model, &upstream::encode_path(path));
+                let request = self.request((&ask.method, &path), owner, now)?;
+                OwnRequest { body: ask.body_for(&ids, numbers), ..request }
+            }
         };
-        let (ask, ids) = (&rules.ask, ids.collect::<Vec<_>>());
-        let first = ids.first().copied().unwrap_or_default();
-        let target = ask.path_for(first, &self.model, &upstream::encode_path(path));
-        let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
-        let uri = self.prepared.at_encoded(&target).map_err(|error| unasked(&error))?;
-        let method = Method::from_bytes(ask.method.as_bytes()).map_err(|error| unasked(&error))?;
-        Ok((method, uri, ask.body_for(&ids, numbers)))
+        if request.body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            request.headers.insert(CONTENT_TYPE, json);
+        }
+        if let Ok(request_id) = HeaderValue::try_from(web::uuid_v7(now).to_string()) {
+            request.headers.insert(web::X_REQUEST_ID, request_id);
+        }
+        Ok(request)
+    }
+}
+
+/// A request of ours about tasks.
+pub(super) struct OwnRequest {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl OwnRequest {
+    /// Sends it.
+    pub(super) async fn send(
+        self,
+        core: &Core,
+        target: &PollTarget,
+        deadlines: &Deadlines,
+    ) -> Result<Reply, PollFailure> {
+        let Self { method, uri, headers, body } = self;
+        let body = Bytes::from(body.unwrap_or_default()).into();
+        let proxy = &target.prepared.proxy;
+        let request = OutboundRequest { method, uri, headers, body, proxy };
+        Ok(core.parts.client.send(request, deadlines).await?)
     }
 }
 
@@ -227,16 +288,16 @@ pub(super) async fn send<'a>(
     target: &PollTarget,
     question: PollQuestion<'_>,
 ) -> Result<PollAnswer<'a>, PollFailure> {
-    let asked = target.ask(question)?;
+    let request = target.ask(question, core.parts.clock.now())?;
     let mut span = core.parts.tracer.root(spans::Kind::Client, "ask about tasks");
     if span.is_recorded() {
         let Prepared { base, channel, .. } = &target.prepared;
-        span.set(key::METHOD, asked.0.to_string());
+        span.set(key::METHOD, request.method.to_string());
         span.set(key::HOST, base.host().to_owned());
         span.set(key::PORT, i64::from(base.port()));
         span.set(key::CHANNEL_ID, channel.id.0);
     }
-    let answer = put(core, (target, question), asked, &mut span).await;
+    let answer = put(core, (target, question), request, &mut span).await;
     if let Err(failure) = &answer {
         span.fail(failure.label());
     }
@@ -246,33 +307,15 @@ pub(super) async fn send<'a>(
 async fn put<'a>(
     core: &'a Core,
     (target, question): (&PollTarget, PollQuestion<'_>),
-    (method, uri, body): (Method, Uri, Option<String>),
+    request: OwnRequest,
     span: &mut Span,
 ) -> Result<PollAnswer<'a>, PollFailure> {
-    let now = core.parts.clock.now();
-    let mut headers = HeaderMap::with_capacity(6);
-    if body.is_some() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Ok(request_id) = HeaderValue::try_from(web::uuid_v7(now).to_string()) {
-        headers.insert(web::X_REQUEST_ID, request_id);
-    }
-    target.prepared.authorize(&mut headers, question.owner);
-    target.prepared.sign(&mut headers, now);
-    let body = Bytes::from(body.unwrap_or_default()).into();
-    let proxy = &target.prepared.proxy;
-    let request = OutboundRequest { method, uri, headers, body, proxy };
-    let reply = core.parts.client.send(request, &target.deadlines).await?;
+    let reply = request.send(core, target, &target.deadlines).await?;
     span.status(reply.status);
     if !reply.status.is_success() {
         return Err(PollFailure::Status(reply.status));
     }
-    let encoding = reply.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(PollFailure::Unusable("compressed, against Accept-Encoding".to_owned()));
-    }
-    let answer = collect(core, reply.body, question.tasks).await?;
+    let answer = collect(core, reply, question.tasks).await?;
     // The upstream's reports are shown to the tasks' owners.
     if target.prepared.echo.as_ref().is_some_and(|echo| echo.finds(&answer.body)) {
         return Err(PollFailure::Unusable("the reply repeats the channel's key".to_owned()));
@@ -280,33 +323,45 @@ async fn put<'a>(
     Ok(answer)
 }
 
+/// Collects a reply, inflated: some compress what they were asked not to.
 async fn collect<'a>(
     core: &'a Core,
-    mut from: ReplyBody,
+    mut reply: Reply,
     tasks: &[Waiting],
 ) -> Result<PollAnswer<'a>, PollFailure> {
-    let (mut body, mut large) = (Vec::new(), None);
+    let (mut body, mut large) = (Decoded::for_headers(&reply.headers, Vec::new()), None);
     let owner = tasks.first().map_or(UserId(0), |task| task.user_id);
     let mut share = core.parts.budget.share_of(owner);
-    while let Some(frame) = from.frame().await {
+    while let Some(frame) = reply.body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        let length = body.len() + data.len();
-        if length > MAX_REPLY {
-            return Err(PollFailure::TooLarge);
+        for piece in data.chunks(PIECE) {
+            let length = body.get_ref().map_or(0, Vec::len) + piece.len();
+            if length > MAX_REPLY {
+                return Err(PollFailure::TooLarge);
+            }
+            if length > LARGE_REPLY && large.is_none() {
+                large = core.permits.large.acquire().await.ok();
+            }
+            let bytes = length.saturating_mul(COPIES);
+            // About fewer tasks there is a shorter reply; about one there is none.
+            let has_room =
+                if tasks.len() > 1 { share.grow_to(bytes) } else { share.grow_towards(bytes) };
+            if !has_room {
+                return Err(PollFailure::NoMemory);
+            }
+            body.feed(piece);
         }
-        if length > LARGE_REPLY && large.is_none() {
-            large = core.permits.large.acquire().await.ok();
-        }
-        let bytes = length.saturating_mul(COPIES);
-        // About fewer tasks there is a shorter reply; about one there is none.
-        let has_room =
-            if tasks.len() > 1 { share.grow_to(bytes) } else { share.grow_towards(bytes) };
-        if !has_room {
-            return Err(PollFailure::NoMemory);
-        }
-        body.extend_from_slice(&data);
+    }
+    let body = body.finish().map_err(unreadable)?.unwrap_or_default();
+    if body.len() > MAX_REPLY {
+        return Err(PollFailure::TooLarge);
     }
     Ok(PollAnswer { body, _large: large, _share: share })
+}
+
+/// Why a reply can't be decoded.
+pub(super) fn unreadable(why: &str) -> PollFailure {
+    PollFailure::Unusable(format!("unreadable: {why}"))
 }
 
 /// `{"task_ids":[…]}`. Ids are kept as text. Where this upstream writes its ids as numbers, numeric

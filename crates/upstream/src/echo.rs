@@ -196,19 +196,30 @@ pub fn is_repeated_request(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a reply is a part of what may be a text: an upstream that repeats its request shows any
-/// part of it that a client asks for, one after the other.
+/// Whether a reply is a part of what may be a text, which is what is not known to be none: an
+/// upstream that repeats its request shows any part of it that a client asks for, one after the
+/// other.
 #[must_use]
 pub fn is_part_of_a_text(status: StatusCode, headers: &HeaderMap) -> bool {
-    const TEXTS: [&str; 8] =
-        ["text/", "multipart/", "message/", "json", "xml", "javascript", "yaml", "form-urlencoded"];
+    const NO_TEXTS: [&str; 7] = [
+        "audio/",
+        "video/",
+        "image/",
+        "application/octet-stream",
+        "application/pdf",
+        "application/zip",
+        "application/gzip",
+    ];
     let kinds = headers.get_all(CONTENT_TYPE).iter();
     let kinds = kinds.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     let kinds: Vec<String> = kinds.collect();
     let is_part = status == StatusCode::PARTIAL_CONTENT
         || kinds.iter().any(|kind| kind.contains("multipart/byteranges"));
-    let is_text = |kind: &String| TEXTS.iter().any(|text| kind.contains(text)) || kind.is_empty();
-    is_part && (kinds.is_empty() || kinds.iter().any(is_text))
+    let is_no_text = |kind: &String| {
+        let kind = kind.trim();
+        NO_TEXTS.iter().any(|known| kind.starts_with(known)) && !kind.contains("svg")
+    };
+    is_part && (kinds.is_empty() || !kinds.iter().all(is_no_text))
 }
 
 #[cfg(test)]

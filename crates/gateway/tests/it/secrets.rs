@@ -138,6 +138,7 @@ on_both_databases! {
             ("json", part("application/json", second), 502),
             ("page", part("application/xhtml+xml", first), 502),
             ("untyped", Reply::new(206).body(first), 502),
+            ("unknown", part("application/x-log", first), 502),
             ("several", part(several, &format!("--x\r\n\r\n{first}\r\n--x--")), 502),
             ("whole", Reply::bytes(several, format!("--x\r\n\r\n{first}\r\n--x--")), 502),
             ("film", part("video/mp4", "frames"), 206),

@@ -125,6 +125,13 @@ pub(crate) fn which_path(paths: impl Iterator<Item = String>) -> Fault {
     Fault::new(FaultKind::NotFound, zh, format!("no such path; it may mean one of: {paths}"))
 }
 
+pub(crate) fn no_websocket() -> Fault {
+    let zh = "不支持 WebSocket (包括 /v1/realtime)；语音请使用 /v1/audio/…";
+    let en =
+        "WebSocket is not offered, and so /v1/realtime is not; for speech there is /v1/audio/…";
+    Fault::new(FaultKind::InvalidRequest, zh, en)
+}
+
 pub(crate) fn key_in_query() -> Fault {
     let (zh, en) = (
         "API 令牌不能放在网址中, 请使用请求头 Authorization: Bearer sk-… (或 x-api-key, api-key, x-goog-api-key)",

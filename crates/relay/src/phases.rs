@@ -30,8 +30,9 @@ use crate::surface::{ApiPath, Surface, meant, read_shape, surface};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, session, spoken, task_view};
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
+use http::header::UPGRADE;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use protocol::ListWord;
 use std::borrow::Cow;
@@ -86,11 +87,13 @@ pub(crate) async fn run_phases(
             record.answers(response.status());
             let user_id = record.user_id.unwrap_or(UserId(0));
             let unread = Unread::new(&relay.budget, user_id);
-            let held = source.held.take();
+            let pieces = source.held.take();
             let body = FlowBody::new(*source, record, unread.clone());
             let mut response = response.map(|()| web::boxed(body));
             response.extensions_mut().insert(unread);
-            held.map(|pieces| response.extensions_mut().insert(pieces));
+            if let Some(pieces) = pieces {
+                response.extensions_mut().insert(pieces);
+            }
             response
         }
         Err(fault) => {
@@ -125,6 +128,7 @@ async fn handle(
     let surface = surface_of(relay, &head)?;
     record.trace.call.route(&head.method, surface.route());
     record.errors = surface.errors(&head.headers);
+    check_no_websocket(&surface, &head.headers)?;
     check_no_key(&surface, head.uri.query())?;
     if let Surface::Api(api) = &surface {
         session::resume(relay, api, &mut head)?;
@@ -374,6 +378,15 @@ pub(crate) fn is_meant(relay: &Relay, method: &Method, path: &str) -> bool {
     let protocols = catalog.spoken_protocols();
     let meaning = PathMeaning { is_model: &is_model, protocols, reads: None };
     meant(meaning, method, path).next().is_some()
+}
+
+/// A client of `/v1/realtime` would take the answer to a plain call for a broken connection.
+fn check_no_websocket(surface: &Surface, headers: &HeaderMap) -> Result<(), Fault> {
+    let says = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    match matches!(surface, Surface::Api(_)) && headers.get_all(UPGRADE).iter().any(says) {
+        true => Err(faults::no_websocket()),
+        false => Ok(()),
+    }
 }
 
 /// A query is written into logs on its way, here and upstream: no key may be in it. Where a

@@ -54,6 +54,28 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn fifty_calls_that_name_no_limit_overspend_by_what_could_not_be_known(db: TestDb) {
+        let world = chatting(db, &[]).await;
+        for balance in [50, 500] {
+            let ann = world.payer(balance).await;
+            let body = chat(&json!({}));
+            let calls = (0..50).map(|_| world.server.post(PATH, &ann.key, &body));
+            let answers = join_all(calls).await;
+            assert!(answers.iter().all(|it| [200, 402].contains(&it.status)));
+            let misestimates = world
+                .db
+                .i64(&format!(
+                    "SELECT CAST(coalesce(sum(quota - held), 0) AS BIGINT) FROM logs
+                     WHERE type = 'consume' AND user_id = {} AND quota > held",
+                    ann.id
+                ))
+                .await;
+            let below = (-world.money(&ann).await.quota).max(0);
+            assert!(below <= misestimates, "{below} of {misestimates}");
+        }
+        world.close().await;
+    }
+
     async fn the_text_and_the_output_that_it_allows_are_held(db: TestDb) {
         let world = chatting(db, &[]).await;
         let ann = world.payer(10_000_000).await;

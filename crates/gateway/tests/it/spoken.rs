@@ -94,8 +94,8 @@ on_both_databases! {
     async fn an_upstream_that_refuses_leaves_the_call_to_the_next(db: TestDb) {
         let world = World::open(db).await;
         let busy = testkit::Upstream::start().await;
-        busy.otherwise(Reply::json(&json!({"error": {"message": "slow down"}})).status(429));
-        let first = json!({"protocol": "openai", "key": "up-key", "priority": 10});
+        let first = json!({"protocol": "openai", "key": "up-key", "priority": 10,
+            "auto_ban": false});
         let busy_channel = world.admin().channel_to(&busy, &["gpt"], first).await;
         channel(&world, "openai", &["gpt"]).await;
         world.admin().price("gpt", fixed(7)).await;
@@ -104,11 +104,14 @@ on_both_databases! {
         world.upstream.on("/v1/chat/completions", Reply::json(&body));
         let ann = world.payer(100).await;
 
-        let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
-
         // R45.
-        assert_eq!((answer.expect(200).json(), busy.count()), (body, 1));
-        assert_eq!(used(&world, &ann).await, 7);
+        for (asked, status) in [(1, 500), (2, 503), (3, 529), (4, 429)] {
+            let says = json!({"error": {"message": "slow down"}});
+            busy.otherwise(Reply::json(&says).status(status));
+            let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
+            assert_eq!((answer.expect(200).json(), busy.count()), (body.clone(), asked));
+        }
+        assert_eq!(used(&world, &ann).await, 28);
         // Where it is the last, its own words reach the client, and nothing is charged.
         let off = json!({"id": busy_channel, "priority": -1});
         world.admin().put("/api/channel", &off).await;
@@ -116,7 +119,7 @@ on_both_databases! {
         world.upstream.on("/v1/chat/completions", Reply::text("busy, too").status(503));
         let answer = world.server.post("/v1/chat/completions", &ann.key, &chat()).await;
         assert_eq!(answer.expect(429).json()["error"]["message"], "slow down");
-        assert_eq!(used(&world, &ann).await, 7);
+        assert_eq!(used(&world, &ann).await, 28);
         world.close().await;
     }
 

@@ -70,6 +70,25 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_client_of_realtime_is_told_that_there_is_no_websocket(db: TestDb) {
+        let world = World::open(db).await;
+        world.channel(&["gpt-realtime"], json!({"protocol": "openai", "key": "up-key"})).await;
+        let ann = world.payer(1_000).await;
+        let upgrade = || {
+            let call = world.server.call("GET", "/v1/realtime?model=gpt-realtime");
+            call.header("Connection", "Upgrade").header("Upgrade", "websocket")
+        };
+        let in_protocol = format!("realtime, openai-insecure-api-key.{}", ann.key);
+        // R38.
+        let by_protocol = upgrade().header("Sec-WebSocket-Protocol", &in_protocol);
+        for call in [upgrade().key(&ann.key), by_protocol] {
+            let refused = call.send().await.expect_error(400, "INVALID_REQUEST");
+            assert!(refused.text().contains("WebSocket"), "{}", refused.text());
+        }
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
+    }
+
     async fn replies_without_a_body(db: TestDb) {
         let world = World::open(db).await;
         world.model("m204", fixed(1), Reply::new(204).header("X-A", "b")).await;

@@ -242,11 +242,6 @@ impl<'a> FormField<'a> {
         Self { required: true, ..self }
     }
 
-    /// It may be left out.
-    pub(crate) const fn optional(self) -> Self {
-        Self { required: false, ..self }
-    }
-
     /// `password`, `number`, `url` …, `area` for several lines of code, `prose` for such of text,
     /// or `document` for many.
     pub(crate) const fn kind(self, kind: &'a str) -> Self {

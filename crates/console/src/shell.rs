@@ -253,8 +253,8 @@ pub(crate) fn csrf(visit: &Visit) -> Markup {
 
 /// The confirmation of a completed action after a redirect.
 fn just_done(visit: &Visit, title: &str) -> Markup {
-    if let Some(RecentMovement { delta, after: Some(after) }) = visit.moved {
-        let (amount, now) = (show::usd(Quota(delta.0.saturating_abs())), show::usd(after));
+    if let Some(RecentMovement { delta, now }) = visit.moved {
+        let (amount, now) = (show::usd(Quota(delta.0.saturating_abs())), show::usd(now));
         let words = match (visit.asked("done"), delta.is_negative()) {
             ("redeemed", _) => tell!(
                 visit.lang(),

@@ -33,7 +33,7 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         Ok(_) if visit.is_setup() => Ok(done("/console", "moved")),
         // The page that follows reads in its line by how much, and to what.
         Ok((_, reference)) => {
-            let line = recent_line(&visit.state, &visit.actor, user.id, &reference).await?;
+            let line = recent_line(&visit.state, &visit.actor, user.id, &reference).await;
             let line = line.map(|line| line.to_string()).unwrap_or_default();
             Ok(done(&format!("/console/users/{id}?line={line}"), "moved"))
         }
@@ -46,13 +46,9 @@ const REASON_CHARS: usize = 4;
 
 /// Moves it, and says under which reference.
 async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String), AdminError> {
-    let reversal_of: Option<i64> = visit.form.text("reversal_of").parse().ok();
+    let reversal_of = reversal_of(&visit.form)?;
     let amount = required_amount(&visit.form)?;
-    // A reversal names its line, which is reason enough.
-    let reason = match reversal_of {
-        Some(_) => visit.form.text("reason"),
-        None => reason(&visit.form)?,
-    };
+    let reason = reason(&visit.form)?;
     let takes = visit.form.text("direction") == "take";
     let delta = if takes { Quota(-amount.0) } else { amount };
     let then = user.quota.checked_add(delta);
@@ -76,6 +72,16 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String),
     };
     let moved = user::move_quota(&visit.state, &visit.actor, user.id, input).await;
     Ok((moved.map_err(of_form)?, made_as))
+}
+
+/// The line that is moved back. What names none is refused: it is no movement of another kind.
+fn reversal_of(form: &Form) -> Result<Option<i64>, AdminError> {
+    match form.text("reversal_of") {
+        "" => Ok(None),
+        line => line.parse().map(Some).map_err(|_| {
+            AdminError::field("reversal_of", "不是流水的编号", "is not the number of a line")
+        }),
+    }
 }
 
 /// The amount to move. Which way is said elsewhere, so it is above 0.
@@ -134,6 +140,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         Some(_) => visit.form.text("reversal_of"),
         None => visit.asked("reverse"),
     };
+    let reverse = if reverse.parse::<i64>().is_ok() { reverse } else { "" };
     let refund = match complaint {
         Some(_) => visit.form.text("refund_of"),
         None => visit.asked("refund"),
@@ -142,11 +149,11 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
     let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs()))).unwrap_or_default();
-    let reference = match complaint {
-        Some(_) => visit.form.text("reference").to_owned(),
-        None if reverse.is_empty() => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
+    let reference = match visit.form.text("reference") {
         // A reversal has its own.
-        None => String::new(),
+        _ if !reverse.is_empty() => String::new(),
+        "" => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
+        typed => typed.to_owned(),
     };
     let add = tell!(lang, "给 {} 增加 $", "Add $ to {}", user.username);
     let take = tell!(lang, "从 {} 扣减 $", "Take $ from {}", user.username);
@@ -167,10 +174,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
             @if complaint.is_some_and(|complaint| complaint.field == "below") {
                 (fields.tick("below", lang.say("允许余额低于零", "Let the balance go below zero"), false))
             }
-            (fields.field(match reverse {
-                "" => reason_field(lang),
-                _ => reason_field(lang).optional(),
-            }))
+            (fields.field(reason_field(lang)))
             div.buttons {
                 button.primary data-says-amount="" data-add=(add) data-take=(take) {
                     @if reverse.is_empty() { (lang.say("变动余额", "Move the balance")) }

@@ -64,6 +64,7 @@ mod pages_edits;
 mod pages_forms;
 mod pages_guide;
 mod pages_lists;
+mod pages_moves;
 mod pages_needs;
 mod pages_parts;
 mod pages_play;

@@ -410,7 +410,9 @@ on_both_databases! {
         assert!(form.contains("This is a reversal"), "{form}");
         let line = "SELECT id FROM logs WHERE content = 'the prize (by root)'";
         let line = world.db.i64(line).await;
-        let back = |amount: &str| format!("direction=take&amount={amount}&reversal_of={line}");
+        let back = |amount: &str| {
+            format!("direction=take&amount={amount}&reversal_of={line}&reason=a+slip")
+        };
         let part = root.send(&path, &back("%245")).await.expect(422).text();
         assert!(part.contains("with the other sign"), "{part}");
         root.send(&path, &back("%245.000002")).await.expect(303);
@@ -418,7 +420,7 @@ on_both_databases! {
         root.send(&path, &format!("{}&below=1", back("%245.000002"))).await.expect(303);
         assert_eq!(world.admin().user_quota(ann).await, quota, "once");
         let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
-        assert!(page.contains(&format!("reverses line #{line} (by root)")), "{page}");
+        assert!(page.contains(&format!("reverses line #{line}: a slip (by root)")), "{page}");
         let offers = page.contains(&format!("reverse={line}&"));
         assert!(page.contains(">reversed<") && !offers, "{page}");
         world.close().await;
@@ -439,7 +441,7 @@ on_both_databases! {
         let before = world.db.i64(paid_in).await;
         let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
         let line: String = between(&reverse.unwrap(), "reverse=", "&").unwrap();
-        let back = format!("direction=add&amount=%2410&reversal_of={line}");
+        let back = format!("direction=add&amount=%2410&reversal_of={line}&reason=a+slip");
         root.send(&path, &back).await.expect(303);
         assert_eq!(world.db.i64(paid_in).await, before);
         world.close().await;

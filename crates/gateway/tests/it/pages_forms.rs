@@ -202,8 +202,8 @@ on_both_databases! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let adjust = format!("/console/users/{ann}/adjust");
         let line = world.db.i64("SELECT id FROM logs WHERE type = 'topup' LIMIT 1").await;
-        let reversal = format!("amount=%241&direction=take&reversal_of={line}");
-        let foreign = "amount=%241&direction=add&reversal_of=999999";
+        let reversal = format!("amount=%241&direction=take&reversal_of={line}&reason=a+slip");
+        let foreign = "amount=%241&direction=add&reversal_of=999999&reason=a+slip";
         let long = "x".repeat(999);
         let reference = format!("amount=%241&direction=add&reason=a+prize&reference={long}");
         for (path, form) in [

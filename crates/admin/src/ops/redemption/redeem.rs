@@ -55,7 +55,7 @@ pub async fn redeem(state: &AdminState, actor: &Actor, code: &str) -> Result<Red
         true => None,
         false => {
             let reference = format!("{OF_CODES}{id}");
-            balance::recent_line(state, actor, actor.user_id, &reference).await?
+            balance::recent_line(state, actor, actor.user_id, &reference).await
         }
     };
     Ok(Redeemed { quota: row.get("quota")?, repeated: moved.repeated, line })

@@ -250,11 +250,7 @@ pub async fn move_quota(
         let en = "must not be 0: positive adds, negative takes";
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
     }
-    // A reversal names its line, which is reason enough.
-    let reason = match reversal_of {
-        Some(_) => words::reason_if_any(&reason)?,
-        None => words::reason(&reason)?,
-    };
+    let reason = words::reason(&reason)?;
     let reference = reference.map(|it| words::name("reference", &it, REFERENCE_MAX));
     let reference = reference.transpose()?;
     // A caller who names a movement relies on the name.
@@ -305,11 +301,10 @@ async fn reverse(
         let zh = format!("必须是该流水的相反数: {}", -moved.0);
         return Err(AdminError::field("delta", zh, en));
     }
-    let colon = if reason.is_empty() { "" } else { ": " };
     let movement = Movement {
         user_id: id,
         amount: delta,
-        reason: format!("reversal of line {line}{colon}{reason}"),
+        reason: format!("reversal of line {line}: {reason}"),
         by: actor.username.clone(),
         reference: Some(reversal(line).into()),
     };

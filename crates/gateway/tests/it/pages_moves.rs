@@ -1,0 +1,70 @@
+//! Moving balances at the console: what is said of it, and how it is moved back.
+
+use crate::pages::{Browser, PASSWORD, between, lively, name_of};
+use crate::world::{World, fixed};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+
+on_both_databases! {
+    async fn a_movement_says_the_balance_that_the_page_shows(db: TestDb) {
+        let world = World::open(db).await;
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
+        world.model("img/submit", fixed(1_000_000), taken).await;
+        let ann = world.payer(6_000_000).await;
+        let name = name_of(&world, ann.id).await;
+        world.admin().put(&format!("/api/user/{}", ann.id), &json!({ "password": PASSWORD })).await;
+        world.pay("img/submit", &ann).await.expect(200);
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{}/adjust", ann.id);
+        let form = "direction=add&amount=%245&reason=the+prize&reference=a";
+        let to = root.send(&path, form).await.expect(303).header("location").unwrap();
+        let page = root.get(&to).await.expect(200).text();
+        // $2 of the $17 are on hold: the form, the tile and the sentence leave them out.
+        assert!(page.contains(&format!("$5.00 added to {name}; now $15.00")), "{page}");
+        assert!(page.contains("<span>Balance</span><b><span class=\"usd\">$15.00"), "{page}");
+        assert!(page.contains("<span>On hold</span><b><span class=\"usd\">$2.00"), "{page}");
+
+        let lot = "name=x&quota=%241&count=1&reason=a+prize";
+        let code = root.send("/console/codes/new", lot).await.expect(200).text();
+        let code = between(&code, "id=\"new-codes\">", "<").unwrap();
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
+        let to = user.send("/console/redeem", &format!("code={code}")).await.expect(303);
+        let page = user.get(&to.header("location").unwrap()).await.expect(200).text();
+        assert!(page.contains("Redeemed: +$1.00; now $16.00"), "{page}");
+        let refund = "decision=refund&reason=the+vendor+lost+it";
+        root.send("/console/tasks/1/decide", refund).await.expect(303);
+        world.close().await;
+    }
+
+    async fn a_reversal_is_nothing_but_the_reversal_of_its_line(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let quota = world.admin().user_quota(ann).await;
+        // What names no line is a form like others: its movement has a name, and is made once.
+        let page = root.get(&format!("{path}?reverse=x&amount=2500000q")).await.expect(200).text();
+        assert!(!page.contains("This is a reversal"), "{page}");
+        let reference = between(&page, "name=\"reference\" value=\"", "\"").unwrap();
+        assert!(reference.starts_with("console-"), "{page}");
+        let odd = "direction=add&amount=%245&reason=a+slip&reversal_of=x";
+        let page = root.send(&path, odd).await.expect(422).text();
+        assert!(page.contains("is not the number of a line"), "{page}");
+        let reference = between(&page, "name=\"reference\" value=\"", "\"").unwrap();
+        assert!(reference.starts_with("console-"), "{page}");
+        assert_eq!(world.admin().user_quota(ann).await, quota);
+
+        // Why is asked as for every movement, by the page and by the API.
+        let line = world.db.i64("SELECT id FROM logs WHERE type = 'topup' LIMIT 1").await;
+        let page = root.get(&format!("{path}?reverse={line}&amount=-500000q")).await;
+        assert!(page.expect(200).text().contains("This is a reversal"));
+        let bare = format!("direction=take&amount=500000q&below=1&reversal_of={line}");
+        let page = root.send(&path, &bare).await.expect(422).text();
+        assert!(page.contains("at least 4 characters"), "{page}");
+        let quota_of = format!("/api/user/{ann}/quota");
+        let bare = json!({ "delta": -500_000, "reversal_of": line });
+        let refused = world.admin().try_post(&quota_of, &bare).await;
+        let refused = refused.expect(422).text();
+        assert!(refused.contains("reason"), "{refused}");
+        assert_eq!(world.admin().user_quota(ann).await, quota);
+        world.close().await;
+    }
+}

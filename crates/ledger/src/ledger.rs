@@ -236,11 +236,12 @@ impl Ledger {
         self.moved(Op::Move(movement, LineKind::Adjust, entry)).await
     }
 
-    /// Refunds part of what a settled call was charged, by its `X-Request-Id`.
+    /// Refunds part of what a settled call was charged, by its `X-Request-Id`. An amount below zero
+    /// takes back what was refunded: the call costs that again.
     ///
     /// # Errors
-    /// When the user has no such call, or was not charged that much, or the reference names another
-    /// movement.
+    /// When the user has no such call, or was not charged that much, or not refunded that much, or
+    /// the reference names another movement.
     pub async fn refund(
         &self,
         request_id: Arc<str>,

@@ -129,6 +129,8 @@ pub(crate) struct SettledCall {
     pub key_counted_on: Option<Day>,
     /// What was charged and not refunded.
     pub charged: Quota,
+    /// What was refunded.
+    pub refunded: Quota,
 }
 
 /// A movement made under a reference.
@@ -136,7 +138,7 @@ pub(crate) struct SettledCall {
 pub(crate) struct MadeMovement {
     pub kind: String,
     pub amount: Quota,
-    /// Request whose charge it refunds; empty: none.
+    /// Request whose charge it refunds, or makes due again; empty: none.
     pub refund_of: Arc<str>,
     /// Which request for the movement made it.
     pub entry: Uuid,

@@ -196,8 +196,11 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
             p.note {
                 (lang.say("这是一笔冲正: 把流水 ", "This is a reversal: it moves back what line "))
                 a href={ "/console/users/" (user.id.0) "#line-" (reverse) } { "#" (reverse) }
-                (lang.say(" 的金额原样移回, 只能一次, 不计为充值。",
-                    " moved, once, and does not count as paid in."))
+                (lang.say(
+                    " 的金额原样移回, 只能一次, 不计为充值; 若是退款, 该调用重新计费。",
+                    " moved, once, and does not count as paid in. The call of a refund costs that \
+                     again.",
+                ))
             }
         }
         @if !refund.is_empty() {
@@ -209,12 +212,6 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
                 ))
                 a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
             }
-            p.note { b { (lang.say("退款不能冲正。", "A refund is final. ")) }
-                (lang.say(
-                    "它减少的是这次调用的费用与用户的已消耗; 若要收回, 请另作扣减, 已消耗不会恢复。",
-                    "It makes the call itself cheaper, and what the user has spent less. What was \
-                     given back too much is taken by an adjustment, which does not count as spent.",
-                )) }
         }
     }
 }

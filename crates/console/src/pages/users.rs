@@ -444,7 +444,7 @@ fn journal_row(
 ) -> Markup {
     let lang = visit.lang();
     let reverses = line.reference.as_deref().is_some_and(|it| it.starts_with("reverse-"));
-    let moved_by_hand = matches!(line.r#type.as_str(), "topup" | "adjust") && !reverses;
+    let moved_by_hand = matches!(line.r#type.as_str(), "topup" | "adjust" | "refund") && !reverses;
     html! {
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }

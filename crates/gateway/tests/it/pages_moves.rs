@@ -1,8 +1,14 @@
 //! Moving balances at the console: what is said of it, and how it is moved back.
 
-use crate::pages::{Browser, PASSWORD, between, lively, name_of};
+use crate::pages::{Browser, PASSWORD, attributes, between, lively, name_of};
 use crate::world::{World, fixed};
 use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+
+/// The link of the line on a user's page that leads to its reversal.
+fn reversal_of(page: &str, line: i64) -> Option<String> {
+    let start = format!("reverse={line}&");
+    attributes(page, "href").into_iter().find(|to| to.contains(&start))
+}
 
 on_both_databases! {
     async fn a_movement_says_the_balance_that_the_page_shows(db: TestDb) {
@@ -65,6 +71,61 @@ on_both_databases! {
         let refused = refused.expect(422).text();
         assert!(refused.contains("reason"), "{refused}");
         assert_eq!(world.admin().user_quota(ann).await, quota);
+        world.close().await;
+    }
+
+    async fn a_refund_is_reversed_and_its_call_costs_that_again(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let admin = world.admin();
+        admin.put(&format!("/api/user/{ann}"), &json!({ "daily_limit": 1_000 })).await;
+        let key = world.key(&crate::world::Payer { id: ann, token_id: 0, key: String::new() },
+            json!({ "daily_limit": 1_000 })).await;
+        let paid = world.pay("chat", &key).await.expect(200);
+        let request = paid.header("x-request-id").unwrap();
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{ann}/adjust");
+        let spent = |row: &serde_json::Value| row["daily_left"].as_i64().unwrap();
+        let before = admin.user_row(ann).await;
+        let form = format!("amount=30q&reason=our+fault&reference=x&refund_of={request}");
+        root.send(&path, &form).await.expect(303);
+        let refunded = admin.user_row(ann).await;
+        assert_eq!(spent(&refunded), spent(&before) + 30);
+        let line = world.db.i64("SELECT id FROM logs WHERE type = 'refund'").await;
+        let user = format!("/console/users/{ann}");
+        let page = root.get(&user).await.expect(200).text();
+        let to = reversal_of(&page, line).unwrap_or_else(|| panic!("{page}"));
+        let page = root.get(&to).await.expect(200).text();
+        assert!(page.contains("value=\"$0.00006\"") && page.contains("costs that again"), "{page}");
+
+        let back = |amount: i64| {
+            format!("direction=take&amount={amount}q&reason=a+slip&reversal_of={line}")
+        };
+        root.send(&path, &back(29)).await.expect(422);
+        for word in ["moved", "repeated"] {
+            let to = root.send(&path, &back(30)).await.expect(303).header("location").unwrap();
+            assert!(to.ends_with(&format!("done={word}")), "{to}");
+        }
+        let after = admin.user_row(ann).await;
+        assert_eq!(after["quota"], before["quota"]);
+        assert_eq!(after["used_quota"], before["used_quota"]);
+        assert_eq!(spent(&after), spent(&before));
+        let of_key = admin.get(&format!("/api/token/{}", key.token_id)).await;
+        assert_eq!(spent(&of_key), 1_000 - 80, "{of_key}");
+        assert_eq!(admin.user_quota(ann).await, before["quota"].as_i64().unwrap());
+
+        // The call is explained without it, and may be refunded again; no line is offered again.
+        let story = root.get(&format!("/api/audit/explain/{request}")).await.expect(200).json();
+        let hold = &story["data"]["holds"][0];
+        assert_eq!((&hold["charged"], &hold["refunded"]), (&json!(80), &json!(0)), "{hold}");
+        let page = root.get(&format!("/console/explain/{request}")).await.expect(200).text();
+        assert!(page.contains("amount=80q") && !page.contains("refunded $"), "{page}");
+        let page = root.get(&user).await.expect(200).text();
+        assert!(page.contains(">reversed<") && reversal_of(&page, line).is_none(), "{page}");
+        let newest = "SELECT id FROM logs WHERE type = 'refund' ORDER BY id DESC LIMIT 1";
+        let newest = world.db.i64(newest).await;
+        assert!(newest > line && reversal_of(&page, newest).is_none(), "{page}");
+        let again = form.replace("30q", "80q").replace("reference=x", "reference=y");
+        root.send(&path, &again).await.expect(303);
         world.close().await;
     }
 }

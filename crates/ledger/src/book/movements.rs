@@ -58,7 +58,8 @@ impl Book {
         Ok(outcome)
     }
 
-    /// Refunds part of what a settled call was charged; never more than that.
+    /// Refunds part of what a settled call was charged, never more than that; or, below zero, takes
+    /// back part of what was refunded.
     pub(super) fn refund(
         &mut self,
         request_id: &Arc<str>,
@@ -72,7 +73,7 @@ impl Book {
         }
         let named = (user_id, request_id.clone());
         let call = self.rows.settled.get(&named).ok_or(LedgerError::UnknownHold)?.clone();
-        if amount <= Quota::ZERO || amount > call.charged {
+        if amount == Quota::ZERO || amount > call.charged || amount.0 < -call.refunded.0 {
             return Err(LedgerError::Overflow.into());
         }
         let key = match call.key_counted_on {
@@ -92,6 +93,7 @@ impl Book {
         let outcome = self.enter_movement(line, entry, made)?;
         if let Some(call) = self.rows.settled.get_mut(&named) {
             call.charged = Quota(call.charged.0 - amount.0);
+            call.refunded = Quota(call.refunded.0 + amount.0);
         }
         let today = self.today;
         self.each_spending(user_id, key, |spending, of_key| {
@@ -160,9 +162,10 @@ impl Book {
         let account = self.account(user_id)?;
         let balance = account.quota.checked_add(line.delta).ok_or(LedgerError::Overflow)?;
         // What was charged goes back to any balance.
+        let is_back = line.kind == LineKind::Refund && amount > Quota::ZERO;
         let is_beyond = balance.0.saturating_abs() > Quota::LARGEST_BALANCE.0;
         let moves_away = balance.0.saturating_abs() > account.quota.0.saturating_abs();
-        if is_beyond && moves_away && line.kind != LineKind::Refund {
+        if is_beyond && moves_away && !is_back {
             return Err(LedgerError::Overflow.into());
         }
         self.move_balance(user_id, line.delta, line.used_delta, 0);

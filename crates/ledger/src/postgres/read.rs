@@ -36,10 +36,10 @@ const READ_MOVEMENTS: &str = "SELECT m.user_id, m.reference, m.type, m.amount, m
     JOIN movements m ON m.user_id = c.user_id AND m.reference = c.reference";
 const READ_REFUNDED: &str =
     "SELECT c.user_id, c.request_id, c.hold_id, c.token_id, c.channel_id, c.model_name,
-           c.counted_on, c.key_counted_on,
-           (c.quota + coalesce((SELECT sum(r.used_delta) FROM logs r
+           c.counted_on, c.key_counted_on, c.quota,
+           coalesce((SELECT -sum(r.used_delta) FROM logs r
                WHERE r.request_id = c.request_id AND r.request_id <> '' AND r.hold_id = c.hold_id
-                 AND r.type = 'refund'), 0))::bigint
+                 AND r.type = 'refund'), 0)::bigint
     FROM unnest($1::bigint[], $2::text[]) AS w (user_id, request_id)
     JOIN logs c ON c.request_id = w.request_id AND c.request_id <> '' AND c.user_id = w.user_id
          AND c.type = 'consume'";
@@ -304,6 +304,7 @@ fn add_refunded(rows: &mut Rows, found: &[Row]) {
     let day = |row: &Row, place| row.get::<_, Option<i32>>(place).map(Day);
     let named = |row: &Row| (UserId(row.get(0)), Arc::<str>::from(row.get::<_, &str>(1)));
     for row in found {
+        let refunded: i64 = row.get(9);
         let call = SettledCall {
             hold_id: HoldId(row.get(2)),
             key_id: KeyId(row.get::<_, Option<i64>>(3).unwrap_or_default()),
@@ -311,7 +312,8 @@ fn add_refunded(rows: &mut Rows, found: &[Row]) {
             model: row.get::<_, &str>(5).into(),
             counted_on: day(row, 6),
             key_counted_on: day(row, 7),
-            charged: Quota(row.get(8)),
+            charged: Quota(row.get::<_, i64>(8) - refunded),
+            refunded: Quota(refunded),
         };
         // Client-supplied request ids may repeat: if two calls share one, neither is used.
         let name = named(row);

@@ -206,7 +206,7 @@ impl Batch<'_> {
         }
         for (user_id, request_id) in &wanted.refunded {
             let sql = "SELECT c.hold_id, c.token_id, c.channel_id, c.model_name, c.counted_on,
-                    c.key_counted_on, c.quota + coalesce((SELECT sum(r.used_delta) FROM logs r
+                    c.key_counted_on, c.quota, coalesce((SELECT -sum(r.used_delta) FROM logs r
                         WHERE r.request_id = c.request_id AND r.request_id <> ''
                           AND r.hold_id = c.hold_id AND r.type = 'refund'), 0)
                 FROM logs c WHERE c.request_id = ?1 AND c.request_id <> '' AND c.user_id = ?2
@@ -338,6 +338,7 @@ impl Batch<'_> {
 fn settled_call(row: &Row<'_>) -> rusqlite::Result<SettledCall> {
     let day = |place| Ok::<_, rusqlite::Error>(row.get::<_, Option<i32>>(place)?.map(Day));
     let id: Vec<u8> = row.get(0)?;
+    let (charged, refunded): (i64, i64) = (row.get(6)?, row.get(7)?);
     Ok(SettledCall {
         hold_id: HoldId(Uuid::from_slice(&id).unwrap_or_default()),
         key_id: KeyId(row.get::<_, Option<i64>>(1)?.unwrap_or_default()),
@@ -345,7 +346,8 @@ fn settled_call(row: &Row<'_>) -> rusqlite::Result<SettledCall> {
         model: row.get::<_, String>(3)?.into(),
         counted_on: day(4)?,
         key_counted_on: day(5)?,
-        charged: Quota(row.get(6)?),
+        charged: Quota(charged - refunded),
+        refunded: Quota(refunded),
     })
 }
 

@@ -281,19 +281,21 @@ pub async fn move_quota(
     })
 }
 
-/// Moves back what a line moved, once. It is no deposit: nothing is paid in by it.
+/// Moves back what a line moved, once. It is no deposit: nothing is paid in by it. A refund is
+/// taken back from its call, which costs that again.
 async fn reverse(
     state: &AdminState,
     actor: &Actor,
     id: UserId,
     (line, delta, reason): (i64, Quota, &str),
 ) -> Result<Moved, AdminError> {
-    let sql = "SELECT delta FROM logs \
-               WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust') AND delta <> 0";
+    let sql = "SELECT type, delta, request_id FROM logs \
+               WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust', 'refund') \
+                 AND delta <> 0";
     let rows = state.db.read(sql, &[line.into(), id.into()]).await?;
     let row = rows.first().ok_or_else(|| {
-        let en = "is not a deposit or an adjustment of this user";
-        AdminError::field("reversal_of", "不是该用户的充值或调整", en)
+        let en = "is not a deposit, an adjustment or a refund of this user";
+        AdminError::field("reversal_of", "不是该用户的充值、调整或退款", en)
     })?;
     let moved: Quota = row.get("delta")?;
     if moved.0.checked_neg() != Some(delta.0) {
@@ -308,6 +310,10 @@ async fn reverse(
         by: actor.username.clone(),
         reference: Some(reversal(line).into()),
     };
+    if row.get::<String>("type")? == "refund" {
+        let request_id: String = row.get("request_id")?;
+        return Ok(state.ledger.refund(request_id.into(), movement).await?);
+    }
     Ok(state.ledger.adjust(movement).await?)
 }
 

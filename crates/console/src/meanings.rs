@@ -192,6 +192,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "向上游携带调用者令牌的请求头名称。",
     ),
     ("Name of the lot it was made in.", "生成批次的名称。"),
+    (
+        "Name of the lot; where its codes were renamed, the first of their names.",
+        "批次的名称; 兑换码改过名的, 取其中第一个。",
+    ),
     ("Name of the movement.", "该次变动的名称。"),
     ("Name of the node that answers.", "应答的节点名称。"),
     ("Name of the protocol that the upstream speaks.", "上游所用协议的名称。"),
@@ -233,6 +237,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
     ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
     (
+    (
+        "Reference of that lot, by which it is found; empty: made with plain SQL.",
+        "该批次的编号, 按它查找; 空: 用 SQL 直接生成。",
+    ),
         "Since when one is under way, in seconds since 1970; none: none is.",
         "正在进行的核对开始于何时, 1970 年以来的秒数; 空: 没有。",
     ),

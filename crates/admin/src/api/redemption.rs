@@ -3,7 +3,7 @@
 use super::envelope::{ApiResult, done, many, one, tried};
 use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
 use crate::ops::batch::BatchRequest;
-use crate::ops::redemption::{self, RedemptionChange, RedemptionInput};
+use crate::ops::redemption::{self, LotRequest, RedemptionChange, RedemptionInput};
 use crate::{AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
 use domain::RedemptionId;
@@ -65,17 +65,17 @@ pub(super) async fn disable_lot(
     CallingActor(actor): CallingActor,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
-    let (name, dry_run) = read_lot(fields)?;
-    one(redemption::disable_lot(&state, &actor, &name, dry_run).await?)
+    one(redemption::disable_lot(&state, &actor, &read_lot(fields)?).await?)
 }
 
 /// Reads which lot, and whether its codes are only to be counted.
-pub(super) fn read_lot(mut fields: Fields) -> Result<(String, bool), AdminError> {
-    let name = fields.text("name")?;
-    let name = fields.required("name", name)?;
+pub(super) fn read_lot(mut fields: Fields) -> Result<LotRequest, AdminError> {
+    let lot = fields.text("lot")?;
+    let lot = fields.required("lot", lot)?;
+    let count = fields.int("count")?;
     let dry_run = fields.flag("dry_run")?.unwrap_or(false);
     fields.finish(&[], &[])?;
-    Ok((name, dry_run))
+    Ok(LotRequest { lot, count, dry_run })
 }
 
 pub(super) async fn delete(

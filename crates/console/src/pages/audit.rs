@@ -196,6 +196,7 @@ fn detail_label(lang: Lang, field: &str) -> Cow<'_, str> {
         "price" => lang.say("价格", "price"),
         "schedule" => lang.say("其他计量", "schedule"),
         "tiers" => lang.say("分档", "tiers"),
+        "lot" => lang.say("批次编号", "lot"),
         "units" => lang.say("计件", "units"),
         // Of a price it may be a meter.
         other => match parts::field_label(lang, other) {

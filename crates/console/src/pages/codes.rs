@@ -10,7 +10,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, PageReply, Visit, done, go_to, step};
 use admin::AdminError;
-use admin::ops::redemption::{self, OpenCodes, RedemptionInput, RedemptionView};
+use admin::ops::redemption::{self, LotRequest, OpenCodes, RedemptionInput, RedemptionView};
 use axum::extract::Path;
 use domain::RedemptionId;
 use http::StatusCode;
@@ -30,11 +30,8 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
     let page = redemption::list(&visit.state, &visit.query(), visit.page_request()?).await?;
-    let lot = visit.asked("name");
-    let open = match lot {
-        "" => None,
-        lot => Some(redemption::disable_lot(&visit.state, &visit.actor, lot, true).await?),
-    };
+    let lot = visit.asked("lot");
+    let open = if lot.is_empty() { None } else { open_of(&visit, lot).await? };
     let states = [
         ("1", lang.say("未使用", "Open")),
         ("2", lang.say("禁用", "Off")),
@@ -45,7 +42,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if lot.is_empty() {
                 (typed(&visit, "keyword", lang.say("批次名称", "Name of the lot")))
             } @else {
-                (parts::of_one(&visit, "name", &html! { (lot) }))
+                (parts::of_one(&visit, "lot", &html! { (lot_name(lot, open.as_ref())) }))
             }
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
         }))
@@ -60,8 +57,8 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             }
             (pager(&visit, &page))
         }
-        @if let Some(open) = open.filter(|open| open.changed > 0) {
-            (lot_button(&visit, lot, &open))
+        @if let Some(open) = open.as_ref().filter(|open| open.changed > 0) {
+            (lot_button(&visit, lot, open))
         }
     };
     let beside = html! {
@@ -72,13 +69,28 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("兑换码", "Codes"), ENTRY).beside(beside).show(&visit, body))
 }
 
+/// The codes of a lot that can still be redeemed, if there is such a lot.
+async fn open_of(visit: &Visit, lot: &str) -> Result<Option<OpenCodes>, AdminError> {
+    let request = LotRequest { lot: lot.to_owned(), count: None, dry_run: true };
+    match redemption::disable_lot(&visit.state, &visit.actor, &request).await {
+        Ok(open) => Ok(Some(open)),
+        Err(AdminError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A lot by its name, or by its reference where it has none.
+fn lot_name<'a>(lot: &'a str, open: Option<&'a OpenCodes>) -> &'a str {
+    open.map(|open| open.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(lot)
+}
+
 /// Leads to what disabling every open code of a lot would do.
 fn lot_button(visit: &Visit, lot: &str, open: &OpenCodes) -> Markup {
     let (lang, many) = (visit.lang(), show::count(open.changed));
     html! {
         form.bar method="post" action="/console/codes/lot" {
             (csrf(visit))
-            input type="hidden" name="name" value=(lot);
+            input type="hidden" name="lot" value=(lot);
             button { (tell!(lang, "禁用该批次全部 {many} 个未使用的兑换码",
                 "Disable all {many} open of this lot")) }
         }
@@ -86,7 +98,7 @@ fn lot_button(visit: &Visit, lot: &str, open: &OpenCodes) -> Markup {
 }
 
 fn list_of(lot: &str) -> String {
-    format!("{ENTRY}?name={}", step(lot))
+    format!("{ENTRY}?lot={}", step(lot))
 }
 
 /// `GET /console/codes/lot`: a page that was loaded again.
@@ -95,22 +107,44 @@ pub(crate) async fn leave_lot() -> Handled {
 }
 
 /// `POST /console/codes/lot`: what disabling every open code of a lot would do, and with `apply`
-/// doing it.
+/// doing it, to as many as were shown.
 pub(crate) async fn disable_lot(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    let (lang, lot) = (visit.lang(), visit.form.text("name"));
-    let applied = visit.form.ticked("apply");
-    let open = redemption::disable_lot(&visit.state, &visit.actor, lot, !applied).await?;
-    if applied {
-        return Ok(done(&list_of(lot), "disabled"));
+    let lot = visit.form.text("lot");
+    if visit.form.ticked("apply") {
+        match applied(&visit, lot).await {
+            Ok(_) => return Ok(done(&list_of(lot), "disabled")),
+            Err(error @ AdminError::Conflict { .. }) => {
+                let complaint = Complaint::of(error, visit.lang())?;
+                return lot_page(&visit, lot, Some(&complaint)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
+    lot_page(&visit, lot, None).await
+}
+
+async fn applied(visit: &Visit, lot: &str) -> Result<OpenCodes, AdminError> {
+    let mut seen = Object::default().put_int("count", visit.form.text("count")).fields()?;
+    let count = seen.int("count")?;
+    let count = Some(seen.required("count", count)?);
+    let request = LotRequest { lot: lot.to_owned(), count, dry_run: false };
+    redemption::disable_lot(&visit.state, &visit.actor, &request).await
+}
+
+async fn lot_page(visit: &Visit, lot: &str, complaint: Option<&Complaint>) -> Handled {
+    let lang = visit.lang();
+    let request = LotRequest { lot: lot.to_owned(), count: None, dry_run: true };
+    let open = redemption::disable_lot(&visit.state, &visit.actor, &request).await?;
     let body = html! {
         form.form method="post" action="/console/codes/lot" {
-            (csrf(&visit))
-            input type="hidden" name="name" value=(lot);
+            (csrf(visit))
+            (parts::complaint(lang, complaint))
+            input type="hidden" name="lot" value=(lot);
+            input type="hidden" name="count" value=(open.changed);
             p.note { (lang.say(LIST.disabling.0, LIST.disabling.1)) }
             dl.facts {
-                dt { (lang.say("批次", "Lot")) } dd { b { (lot) } }
+                dt { (lang.say("批次", "Lot")) } dd { b { (lot_name(lot, Some(&open))) } }
                 dt { (lang.say("未使用", "Open")) } dd { (show::count(open.changed)) }
                 dt { (lang.say("总价值", "Worth in all")) } dd { (show::money(open.quota)) }
                 dt { (lang.say("经手人", "Signed by")) } dd { (visit.actor.username) }
@@ -125,8 +159,9 @@ pub(crate) async fn disable_lot(Here(visit): Here) -> Handled {
             }
         }
     };
-    let title = lang.say("将要发生的变化", "What will change");
-    Ok(ShellPage::new(title, ENTRY).show(&visit, body))
+    let page = ShellPage::new(lang.say("将要发生的变化", "What will change"), ENTRY);
+    let status = if complaint.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
+    Ok(page.status(status).show(visit, body))
 }
 
 fn state(lang: Lang, code: &RedemptionView) -> Markup {
@@ -162,12 +197,12 @@ fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
 fn row(visit: &Visit, code: &RedemptionView) -> Markup {
     let (lang, id) = (visit.lang(), code.id.0);
     let to = format!("/console/codes/{id}/status");
+    let name = if code.name.is_empty() { show::NOTHING } else { &code.name };
     html! {
         tr {
             (batch::tick(lang, id, &format!("{} {}", code.name, code.key_hint), code.status != 3))
             td {
-                @if code.name.is_empty() { span.muted { (show::NOTHING) } }
-                @else { a href=(list_of(&code.name)) { (code.name) } }
+                @if code.lot.is_empty() { (name) } @else { a href=(list_of(&code.lot)) { (name) } }
             }
             td.mono.muted { (code.key_hint) }
             td { (state(lang, code)) }
@@ -212,9 +247,9 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
 
 /// A form that was sent twice made its codes once. They are gone from view: their lot is not.
 async fn made_before(visit: &Visit, error: AdminError) -> Handled {
-    let (lang, lot) = (visit.lang(), visit.form.text("name"));
+    let lang = visit.lang();
     let complaint = Complaint::of(error, lang)?;
-    let list = if lot.is_empty() { ENTRY.to_owned() } else { list_of(lot) };
+    let list = list_of(visit.form.text("reference"));
     let body = html! {
         p.complaint role="alert" { (complaint.words) }
         p { (lang.say(

@@ -4,6 +4,7 @@
 use crate::pages::{Browser, PASSWORD, attributes, between, lively, name_of};
 use crate::pages_protocols::form as encoded;
 use crate::world::{World, fixed};
+use std::collections::BTreeSet;
 use testkit::{Gate, ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 
 /// The form of the filters.
@@ -86,10 +87,17 @@ on_both_databases! {
         let codes = between(&made, "id=\"new-codes\">", "</pre>").unwrap();
         let again = root.send("/console/codes/new", &form).await.expect(409).text();
         assert!(again.contains("made before: 30 codes, which are not shown again"), "{again}");
-        let to_lot = "/console/codes?name=spring%20fair";
-        assert!(attributes(&again, "href").contains(&to_lot.to_owned()), "{again}");
+        let to_lot = attributes(&again, "href").into_iter().find(|to| to.contains("lot="));
+        let to_lot = to_lot.unwrap_or_else(|| panic!("{again}"));
         let all = "SELECT count(*) FROM redemptions";
         assert_eq!(world.db.i64(all).await, 30);
+        // Another lot of the same name, whose maker gave no reference.
+        let other = json!({ "name": "spring fair", "quota": 7, "count": 3 });
+        world.admin().post("/api/redemption", &other).await;
+        let listed = world.admin().get("/api/redemption?keyword=spring").await;
+        let listed = listed.as_array().unwrap().iter();
+        let lots: BTreeSet<_> = listed.map(|code| code["lot"].to_string()).collect();
+        assert_eq!(lots.len(), 2, "{lots:?}");
         let api = json!({ "name": "x", "quota": 5, "count": 2, "reference": "lot-1" });
         world.admin().post("/api/redemption", &api).await;
         world.admin().try_post("/api/redemption", &api).await.expect(409);
@@ -97,23 +105,37 @@ on_both_databases! {
         let code = codes.lines().next().unwrap();
         root.send("/console/redeem", &encoded(&[("code", code)])).await.expect(303);
         let open = 29;
-        let lot = root.get(to_lot).await.expect(200).text();
+        let lot = root.get(&to_lot).await.expect(200).text();
         assert!(lot.contains(&format!("Disable all {open} open of this lot")), "{lot}");
         assert!(lot.contains("page_size=50") && lot.contains("page_size=100"), "{lot}");
-        let of_lot = encoded(&[("name", "spring fair")]);
+        let of_lot = encoded(&[("lot", &reference)]);
         let asked = root.send("/console/codes/lot", &of_lot).await.expect(200).text();
         assert!(asked.contains(&format!("Disable {open} codes")), "{asked}");
         let disabled = "SELECT count(*) FROM redemptions WHERE status = 2";
         assert_eq!(world.db.i64(disabled).await, 0);
-        let sure = format!("{of_lot}&apply=1");
-        root.send("/console/codes/lot", &sure).await.expect(303);
-        assert_eq!(world.db.i64(disabled).await, open);
-        assert_eq!(world.db.i64("SELECT count(*) FROM redemptions WHERE status = 1").await, 2);
+        assert!(asked.contains("<b>spring fair</b>") && asked.contains("$29.00"), "{asked}");
+        // What was shown is what is done: another number is asked about again.
+        let count = between(&asked, "name=\"count\" value=\"", "\"").unwrap();
+        let code = codes.lines().nth(1).unwrap();
+        root.send("/console/redeem", &encoded(&[("code", code)])).await.expect(303);
+        let sure = |count: &str| format!("{of_lot}&count={count}&apply=1");
+        let asked = root.send("/console/codes/lot", &sure(&count)).await.expect(409).text();
+        assert!(asked.contains("28 codes are open by now: look again"), "{asked}");
+        assert_eq!(world.db.i64(disabled).await, 0);
+        let count = between(&asked, "name=\"count\" value=\"", "\"").unwrap();
+        root.send("/console/codes/lot", &sure(&count)).await.expect(303);
+        assert_eq!(world.db.i64(disabled).await, 28);
+        assert_eq!(world.db.i64("SELECT count(*) FROM redemptions WHERE status = 1").await, 2 + 3);
         let actions = root.get("/console/actions").await.expect(200).text();
-        assert!(actions.contains("disabled codes: spring fair"), "{actions}");
-        let told = json!({ "name": "x", "dry_run": true });
-        let told = world.admin().post("/api/redemption/disable-lot", &told).await;
-        assert_eq!(told, json!({ "dry_run": true, "changed": 2, "quota": 10 }));
+        assert!(actions.contains("disabled codes: spring fair × 28"), "{actions}");
+        let disable = "/api/redemption/disable-lot";
+        let told = world.admin().post(disable, &json!({ "lot": "lot-1", "dry_run": true })).await;
+        assert_eq!(told, json!({ "dry_run": true, "name": "x", "changed": 2, "quota": 10 }));
+        let three = json!({ "lot": "lot-1", "count": 3 });
+        world.admin().try_post(disable, &three).await.expect(409);
+        world.admin().try_post(disable, &json!({ "lot": "x" })).await.expect(404);
+        let told = world.admin().post(disable, &json!({ "lot": "lot-1" })).await;
+        assert_eq!(told["changed"], 2);
         world.close().await;
     }
 

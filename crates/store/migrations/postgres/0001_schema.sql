@@ -975,5 +975,5 @@ COMMENT ON COLUMN redemptions.created_at IS 'When it was made';
 COMMENT ON COLUMN redemptions.expires_at IS 'When it expires; null: never';
 COMMENT ON COLUMN redemptions.redeemed_by IS 'Who redeemed it (users.id)';
 COMMENT ON COLUMN redemptions.redeemed_at IS 'When';
-COMMENT ON COLUMN redemptions.lot_reference IS 'Name that the caller gave the making of its lot, which happens once; null: none';
+COMMENT ON COLUMN redemptions.lot_reference IS 'Reference of its lot, which is made once: the caller''s, else a number; null: made with plain SQL';
 COMMENT ON COLUMN redemptions.lot_number IS 'Which code of that lot, from 0';

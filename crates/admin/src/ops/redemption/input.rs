@@ -9,8 +9,17 @@ use ledger::REFERENCE_MAX;
 const MAX_COUNT: i64 = 1000;
 const MAX_NAME_CHARS: usize = 64;
 /// Fields that responses show; ignored in requests.
-const IGNORED: &[&str] =
-    &["id", "key", "key_hint", "user_id", "created_time", "used_user_id", "redeemed_time", "count"];
+const IGNORED: &[&str] = &[
+    "id",
+    "key",
+    "key_hint",
+    "lot",
+    "user_id",
+    "created_time",
+    "used_user_id",
+    "redeemed_time",
+    "count",
+];
 
 /// A lot of codes to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]

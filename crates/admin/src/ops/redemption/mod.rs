@@ -8,7 +8,8 @@ mod write;
 pub use input::{RedemptionChange, RedemptionInput};
 pub use redeem::{WrongCodes, redeem};
 pub use write::{
-    OpenCodes, change_many, create, delete, disable_lot, made_before, set_status, update,
+    LotRequest, OpenCodes, change_many, create, delete, disable_lot, made_before, set_status,
+    update,
 };
 
 use crate::page::{self, Page, PageRequest, Query, Where};
@@ -19,7 +20,7 @@ use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, name, code_hint, quota, status, created_by, created_at, expires_at, \
-     redeemed_by, redeemed_at";
+     redeemed_by, redeemed_at, lot_reference";
 
 /// A code as answers show it: never the code itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -28,6 +29,8 @@ pub struct RedemptionView {
     pub id: RedemptionId,
     /// Name of the lot it was made in.
     pub name: String,
+    /// Reference of that lot, by which it is found; empty: made with plain SQL.
+    pub lot: String,
     /// Its first and last characters.
     pub key_hint: String,
     /// What it is worth.
@@ -51,6 +54,7 @@ fn view(row: &Row) -> Result<RedemptionView, StoreError> {
     Ok(RedemptionView {
         id: row.get("id")?,
         name: row.get("name")?,
+        lot: row.get::<Option<String>>("lot_reference")?.unwrap_or_default(),
         key_hint: row.get("code_hint")?,
         quota: row.get("quota")?,
         status: row.get("status")?,
@@ -62,7 +66,8 @@ fn view(row: &Row) -> Result<RedemptionView, StoreError> {
     })
 }
 
-/// A page of codes, newest first. Filters `keyword` (in the name), `name` (all of it) and `status`.
+/// A page of codes, newest first. Filters `keyword` (in the name), `name` (all of it), `lot` and
+/// `status`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -75,6 +80,7 @@ pub async fn list(
     let keyword = query.text("keyword").map(|word| page::anywhere(&word.to_lowercase()));
     conditions.with_some(r"lower(name) LIKE ? ESCAPE '\'", keyword);
     conditions.with_some("name = ?", query.text("name"));
+    conditions.with_some("lot_reference = ?", query.text("lot"));
     conditions.with_some("status = ?", query.number::<i64>("status")?);
     conditions.page(&state.db, (COLUMNS, "redemptions", "id DESC"), page, view).await
 }

@@ -27,25 +27,27 @@ pub async fn create(
 ) -> Result<Vec<Secret>, AdminError> {
     actor.require_admin()?;
     let now = state.clock.now();
+    // A lot is found by its reference, and not by a name that others may have.
+    let reference = input.reference.clone().unwrap_or_else(|| web::uuid_v7(now).to_string());
     check_expiry(input.expires_at, now)?;
     let codes: Vec<String> = std::iter::repeat_with(random::redemption_code)
         .take(input.count)
         .collect::<Result<_, _>>()?;
     let told = ("redemption.create", format!("生成兑换码 {} × {}", input.name, input.count));
     let details = json!({ "name": input.name, "quota": input.quota, "count": input.count,
-        "reason": input.reason });
-    let insert = insert(&input, &codes, actor, now);
+        "reason": input.reason, "lot": reference });
+    let insert = insert((&input, &reference), &codes, actor, now);
     let written = record::write(state, actor, vec![insert], Subject::Other, told, details).await;
     if let Err(error) = written {
-        return Err(match (error, &input.reference) {
-            (StoreError::Conflict { .. }, Some(reference)) => {
-                let count = made_before(state, actor, reference).await?;
+        return Err(match error {
+            StoreError::Conflict { .. } => {
+                let count = made_before(state, actor, &reference).await?;
                 AdminError::conflict(
                     format!("此前已生成 {count} 个兑换码, 不再显示"),
                     format!("made before: {count} codes, which are not shown again"),
                 )
             }
-            (error, _) => error.into(),
+            error => error.into(),
         });
     }
     Ok(codes.into_iter().map(Secret::new).collect())
@@ -71,51 +73,87 @@ pub async fn made_before(
 pub struct OpenCodes {
     /// Nothing was changed: this is what would be.
     pub dry_run: bool,
+    /// Name of the lot; where its codes were renamed, the first of their names.
+    pub name: String,
     /// How many are disabled.
     pub changed: i64,
     /// What they are worth together.
     pub quota: Quota,
 }
 
-/// Disables every open code of the lots of a name; or tells how many they are.
+/// Which lot is to be disabled.
+#[derive(Clone, Debug)]
+pub struct LotRequest {
+    /// Its reference.
+    pub lot: String,
+    /// How many of its codes the caller takes to be open; `None`: any number.
+    pub count: Option<i64>,
+    /// Nothing is changed: they are counted.
+    pub dry_run: bool,
+}
+
+/// Disables every open code of a lot; or tells how many they are. Where they are not as many as
+/// the caller was told, nothing changes.
 ///
 /// # Errors
-/// When the name is empty, or the database fails.
+/// When the lot has no codes, another number of them is open, or the database fails.
 pub async fn disable_lot(
     state: &AdminState,
     actor: &Actor,
-    name: &str,
-    dry_run: bool,
+    request: &LotRequest,
 ) -> Result<OpenCodes, AdminError> {
     actor.require_admin()?;
-    if name.is_empty() {
-        return Err(AdminError::field("name", "不能为空", "must not be empty"));
-    }
-    let worth = sum_of(state.db.engine(), "quota");
+    let LotRequest { lot, count, dry_run } = request;
+    let worth = sum_of(state.db.engine(), "CASE WHEN status = 1 THEN quota ELSE 0 END");
     let sql = format!(
-        "SELECT count(*) AS codes, coalesce({worth}, 0) AS worth FROM redemptions
-         WHERE name = $1 AND status = 1"
+        "SELECT min(name) AS name, coalesce({worth}, 0) AS worth,
+                CAST(coalesce(sum(CASE WHEN status = 1 THEN 1 ELSE 0 END), 0) AS BIGINT) AS codes
+         FROM redemptions WHERE lot_reference = $1"
     );
-    let rows = state.db.read(&sql, &[name.into()]).await?;
+    let rows = state.db.read(&sql, &[lot.as_str().into()]).await?;
     let row = rows.first().ok_or_else(not_found)?;
-    let open = OpenCodes { dry_run, changed: row.get("codes")?, quota: row.get("worth")? };
-    if dry_run || open.changed == 0 {
+    let name: String = row.get::<Option<String>>("name")?.ok_or_else(not_found)?;
+    let (changed, quota): (i64, Quota) = (row.get("codes")?, row.get("worth")?);
+    let open = OpenCodes { dry_run: *dry_run, name, changed, quota };
+    if count.is_some_and(|count| count != changed) {
+        return Err(other_number(changed));
+    }
+    if *dry_run || changed == 0 {
         return Ok(open);
     }
-    // Codes that were redeemed since they were counted are left out by the statement itself.
+    // What was counted is what is disabled, and what the journal says: else nothing is.
     let update = Statement::new(
-        "UPDATE redemptions SET status = 2 WHERE name = $1 AND status = 1",
-        vec![name.into()],
-    );
-    let count = open.changed;
-    let told = ("redemption.disable_lot", format!("停用兑换码 {name} × {count}"));
-    let details = json!({ "name": name, "count": count, "quota": open.quota });
-    record::write(state, actor, vec![update], Subject::Other, told, details).await?;
+        "UPDATE redemptions SET status = 2 WHERE lot_reference = $1 AND status = 1",
+        vec![lot.as_str().into()],
+    )
+    .expecting(u64::try_from(changed).unwrap_or(0));
+    let named = if open.name.is_empty() { lot } else { &open.name };
+    let told = ("redemption.disable_lot", format!("停用兑换码 {named} × {changed}"));
+    let details = json!({ "name": open.name, "lot": lot, "count": changed, "quota": quota });
+    let written = record::write(state, actor, vec![update], Subject::Other, told, details).await;
+    written.map_err(|error| match error {
+        StoreError::RowCount { .. } => {
+            AdminError::conflict("此时有变动, 请重新查看", "they changed just now: look again")
+        }
+        other => other.into(),
+    })?;
     Ok(open)
 }
 
+fn other_number(open: i64) -> AdminError {
+    AdminError::conflict(
+        format!("此时未使用的为 {open} 个, 请重新查看"),
+        format!("{open} codes are open by now: look again"),
+    )
+}
+
 /// One statement for the whole lot.
-fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs) -> Statement {
+fn insert(
+    (input, lot): (&RedemptionInput, &str),
+    codes: &[String],
+    actor: &Actor,
+    now: UnixMs,
+) -> Statement {
     let mut sql = "INSERT INTO redemptions (name, quota, created_by, created_at, expires_at, \
                    lot_reference, lot_number, code_hash, code_hint) VALUES "
         .to_owned();
@@ -125,14 +163,13 @@ fn insert(input: &RedemptionInput, codes: &[String], actor: &Actor, now: UnixMs)
         actor.user_id.into(),
         now.into(),
         input.expires_at.into(),
-        input.reference.clone().into(),
+        lot.into(),
     ];
     for (nth, code) in codes.iter().enumerate() {
         params.push((&store::key_hash(code)).into());
         params.push(store::key_hint(code).into());
         let (comma, last) = (if nth == 0 { "" } else { ", " }, params.len());
-        let number = input.reference.as_ref().map_or("NULL".to_owned(), |_| nth.to_string());
-        let _ = write!(sql, "{comma}($1, $2, $3, $4, $5, $6, {number}, ${}, ${last})", last - 1);
+        let _ = write!(sql, "{comma}($1, $2, $3, $4, $5, $6, {nth}, ${}, ${last})", last - 1);
     }
     Statement::new(sql, params)
 }

@@ -17,6 +17,7 @@ mod notes;
 mod pages;
 mod parts;
 mod reference;
+mod replaced;
 mod setting_words;
 mod shell;
 mod show;

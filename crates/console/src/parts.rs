@@ -181,6 +181,15 @@ pub(crate) struct FormFields<'a> {
     pub(crate) form: &'a Form,
     pub(crate) complaint: Option<&'a Complaint>,
 }
+    /// The fields have what was typed, and not what is stored.
+    pub(crate) is_typed: bool,
+}
+
+impl<'a> FormFields<'a> {
+    /// Fields that have what was typed where the form is complained about.
+    pub(crate) const fn new(lang: Lang, form: &'a Form, complaint: Option<&'a Complaint>) -> Self {
+        Self { lang, form, complaint, is_typed: complaint.is_some() }
+    }
 
 /// A field of a form.
 #[derive(Clone, Copy)]
@@ -252,11 +261,7 @@ impl<'a> FormField<'a> {
 impl FormFields<'_> {
     /// What stands in a field: what was typed where the form was refused, else `value`.
     pub(crate) fn now<'b>(&'b self, name: &str, value: &'b str) -> &'b str {
-        if self.complaint.is_some() && self.form.ticked(name) {
-            self.form.text(name)
-        } else {
-            value
-        }
+        if self.is_typed && self.form.ticked(name) { self.form.text(name) } else { value }
     }
 
     /// What is wrong with a field.
@@ -283,7 +288,7 @@ impl FormFields<'_> {
 
     /// A secret that was typed, and does not come back with the page.
     fn is_lost(&self, name: &str) -> bool {
-        self.complaint.is_some() && !self.form.text(name).is_empty()
+        self.is_typed && !self.form.text(name).is_empty()
     }
 
     /// A labelled field.
@@ -379,7 +384,7 @@ impl FormFields<'_> {
 
     /// A box to tick.
     pub(crate) fn tick(&self, name: &str, label: &str, is_on: bool) -> Markup {
-        let on = if self.complaint.is_some() { self.form.ticked(name) } else { is_on };
+        let on = if self.is_typed { self.form.ticked(name) } else { is_on };
         let wrong = self.wrong(name).map(|_| "true");
         html! {
             div.field.tick {

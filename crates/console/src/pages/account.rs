@@ -148,7 +148,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             (csrf(visit))
             (parts::complaint(lang, of_threshold))
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
-            (FormFields { lang: visit.lang(), form: &visit.form, complaint: of_threshold }.field(
+            (FormFields::new(visit.lang(), &visit.form, of_threshold).field(
                 FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
                     .amount()
                     .value(&threshold)
@@ -194,7 +194,7 @@ fn limits(visit: &Visit, own: &user::UserView) -> Markup {
 
 fn token_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     let lang = visit.lang();
-    let fields = FormFields { lang, form: &visit.form, complaint };
+    let fields = FormFields::new(lang, &visit.form, complaint);
     let hint = lang.say(
         "登录后 10 分钟内可不填。之前的访问令牌立即失效; 修改密码也会使它失效。",
         "not needed within 10 minutes of logging in; the earlier token ends at once, and a new \
@@ -215,7 +215,7 @@ fn token_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
 
 fn password_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let secret =
         |name, label| fields.field(FormField::new(name, label).kind("password").required());
     html! {

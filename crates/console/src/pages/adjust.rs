@@ -135,7 +135,7 @@ fn signed(text: &str) -> Option<Quota> {
 
 fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let reverse = match complaint {
         Some(_) => visit.form.text("reversal_of"),
         None => visit.asked("reverse"),

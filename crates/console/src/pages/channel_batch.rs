@@ -114,7 +114,7 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
         (channel.id.0.to_string(), format!("#{} {}", channel.id, name_of(channel)))
     }));
     let sources: Vec<_> = sources.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
-    let fields = FormFields { lang, form: given, complaint };
+    let fields = FormFields::new(lang, given, complaint);
     let body = html! {
         form.form.wide method="post" action="/console/channels/batch" {
             (csrf(visit))

@@ -284,7 +284,7 @@ async fn created(visit: &Visit) -> Result<Vec<Secret>, AdminError> {
 
 fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let reference = format!("console-{}", web::uuid_v7(visit.state.clock.now()));
     let body = html! {
         form.form method="post" action="/console/codes/new" {
@@ -399,7 +399,7 @@ pub(crate) async fn redeem(Here(visit): Here) -> Handled {
 
 fn redeem_page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let body = html! {
         form.form method="post" action="/console/redeem" {
             (csrf(visit))

@@ -3,13 +3,13 @@
 use super::for_admins;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, action, form_page, pager};
+use crate::parts::{self, FormField, action, pager};
+use crate::replaced::FormSays;
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
 use admin::ops::group::{self, GroupInput, GroupView};
-use http::StatusCode;
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/groups";
@@ -17,16 +17,7 @@ const ENTRY: &str = "/console/groups";
 /// `GET /console/groups`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    list_page(&visit, GroupsSaid::Nothing).await
-}
-
-/// What the form says besides its fields.
-enum GroupsSaid {
-    Nothing,
-    /// What is wrong with it.
-    Complaint(Complaint),
-    /// The ratio that it would replace.
-    Replaces(GroupView),
+    list_page(&visit, FormSays::Nothing).await
 }
 
 /// `POST /console/groups`
@@ -34,9 +25,9 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match saved(&visit).await {
         Ok(None) => Ok(done(ENTRY, "saved")),
-        Ok(Some(old)) => list_page(&visit, GroupsSaid::Replaces(old)).await,
+        Ok(Some(old)) => list_page(&visit, FormSays::Replaces(old)).await,
         Err(error) => {
-            list_page(&visit, GroupsSaid::Complaint(Complaint::of(error, visit.lang())?)).await
+            list_page(&visit, FormSays::Complaint(Complaint::of(error, visit.lang())?)).await
         }
     }
 }
@@ -77,17 +68,10 @@ fn replaced(lang: Lang, old: &GroupView, new: &str) -> Markup {
     }
 }
 
-async fn list_page(visit: &Visit, said: GroupsSaid) -> Handled {
+async fn list_page(visit: &Visit, says: FormSays<GroupView>) -> Handled {
     let lang = visit.lang();
     let page = group::list(&visit.state, visit.page_request()?).await?;
-    // What was typed stands in the form again.
-    let asks = Complaint::default();
-    let (complaint, typed) = match &said {
-        GroupsSaid::Nothing => (None, None),
-        GroupsSaid::Complaint(complaint) => (Some(complaint), Some(complaint)),
-        GroupsSaid::Replaces(_) => (None, Some(&asks)),
-    };
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint: typed };
+    let fields = says.fields(lang, &visit.form);
     let row = |group: &GroupView| {
         let name = &group.group_name;
         html! {
@@ -130,8 +114,8 @@ async fn list_page(visit: &Visit, said: GroupsSaid) -> Handled {
         h2.sec { (lang.say("新建或修改", "New or changed")) }
         form.form method="post" action=(ENTRY) {
             (csrf(visit))
-            (parts::complaint(lang, complaint))
-            @if let GroupsSaid::Replaces(old) = &said {
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(old) = &says {
                 (replaced(lang, old, visit.form.text("ratio")))
             }
             div.pair {
@@ -140,17 +124,14 @@ async fn list_page(visit: &Visit, said: GroupsSaid) -> Handled {
                     .required()
                     .hint(lang.say("0.8 即八折", "0.8 pays 80 %"))))
             }
-            div.buttons { button.primary { (match said {
-                GroupsSaid::Replaces(_) => lang.say("替换倍率", "Replace the ratio"),
+            div.buttons { button.primary { (match says {
+                FormSays::Replaces(_) => lang.say("替换倍率", "Replace the ratio"),
                 _ => lang.say("保存", "Save"),
             }) } }
         }
     };
     let page = ShellPage::new(lang.say("分组", "Groups"), ENTRY);
-    if matches!(said, GroupsSaid::Replaces(_)) {
-        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
-    }
-    Ok(form_page(visit, page, complaint, body))
+    Ok(says.show(visit, page, body))
 }
 
 /// `POST /console/groups/delete?name=`

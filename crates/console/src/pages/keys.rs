@@ -320,7 +320,7 @@ async fn edit_page(
     complaint: Option<&Complaint>,
 ) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {

@@ -56,7 +56,7 @@ async fn saved(visit: &Visit) -> Result<NoticeView, AdminError> {
 async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let now = notice::get(&visit.state, &visit.actor).await?;
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let has_text = !now.zh.is_empty() || !now.en.is_empty();
     let (kind, word) = match (now.shown, has_text) {
         (true, _) => ("on", lang.say("用户在首页看到", "Users see it on their first page")),

@@ -6,7 +6,8 @@ use super::price_schedule::SCHEDULE;
 use super::{for_admins, price_schedule};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, form_page};
+use crate::parts::{self, FormField, FormFields};
+use crate::replaced::FormSays;
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
@@ -28,16 +29,13 @@ pub(crate) async fn edit(Here(visit): Here) -> Handled {
         "" => None,
         model => existing(&visit, model).await?,
     };
-    page(&visit, price.as_ref(), Said::Nothing).await
+    page(&visit, price.as_ref(), FormSays::Nothing).await
 }
 
-/// What the form says besides its fields.
-enum Said<'a> {
-    Nothing,
-    /// What is wrong with it.
-    Complaint(&'a Complaint),
-    /// The price that it would replace, with the change of each field: seen before it is saved.
-    Replaces(&'a AbilityView, Vec<PriceFieldChange>),
+/// The price that the form would replace, with the change of each field: seen before it is saved.
+struct ReplacedPrice {
+    old: AbilityView,
+    changes: Vec<PriceFieldChange>,
 }
 
 /// `POST /console/prices/edit`
@@ -48,9 +46,9 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
             let to = format!("{ENTRY}?saved={}", step(&price.model_name));
             Ok(done(&visit.then(&to), "saved"))
         }
-        Ok(Saved::Asks(old, changes)) => page(&visit, None, Said::Replaces(&old, changes)).await,
+        Ok(Saved::Asks(replaced)) => page(&visit, None, FormSays::Replaces(replaced)).await,
         Err(error) => {
-            page(&visit, None, Said::Complaint(&Complaint::of(error, visit.lang())?)).await
+            page(&visit, None, FormSays::Complaint(Complaint::of(error, visit.lang())?)).await
         }
     }
 }
@@ -59,7 +57,7 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
 enum Saved {
     Price(AbilityView),
     /// The model has a price, of which the form has not said yet what changes.
-    Asks(AbilityView, Vec<PriceFieldChange>),
+    Asks(ReplacedPrice),
 }
 
 const RATIOS: [&str; 5] =
@@ -104,7 +102,7 @@ async fn saved(visit: &Visit) -> Result<Saved, AdminError> {
         if !changes.is_empty() && visit.form.text("replaces") != old.mark() {
             // A price that can't be saved has nothing to be asked about.
             input.check()?;
-            return Ok(Saved::Asks(old, changes));
+            return Ok(Saved::Asks(ReplacedPrice { old, changes }));
         }
     }
     Ok(Saved::Price(ability::put(&visit.state, &visit.actor, input).await?))
@@ -152,7 +150,7 @@ fn is_stale(visit: &Visit, old: &AbilityView) -> bool {
 }
 
 /// The price that the form would replace, and what of it changes.
-fn replaced(visit: &Visit, old: &AbilityView, changes: &[PriceFieldChange]) -> Markup {
+fn replaced(visit: &Visit, ReplacedPrice { old, changes }: &ReplacedPrice) -> Markup {
     let (lang, model) = (visit.lang(), &old.model_name);
     html! {
         input type="hidden" name="replaces" value=(old.mark());
@@ -242,27 +240,26 @@ fn preview_box(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>)
     }
 }
 
-async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Handled {
+async fn page(
+    visit: &Visit,
+    price: Option<&AbilityView>,
+    says: FormSays<ReplacedPrice>,
+) -> Handled {
     let lang = visit.lang();
     let groups = group::names(&visit.state, &visit.actor).await?;
-    // What was typed stands in the form again.
-    let asks = Complaint::default();
-    let (complaint, typed) = match &said {
-        Said::Nothing => (None, None),
-        Said::Complaint(complaint) => (Some(*complaint), Some(*complaint)),
-        Said::Replaces(..) => (None, Some(&asks)),
-    };
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint: typed };
+    let fields = says.fields(lang, &visit.form);
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
-    let opened = match &said {
-        Said::Nothing => price.map(AbilityView::mark).unwrap_or_default(),
-        _ => visit.form.text("opened").to_owned(),
+    let now = price.map(AbilityView::mark).unwrap_or_default();
+    let opened = says.opened(&visit.form, &now);
+    let old = match &says {
+        FormSays::Replaces(replaced) => Some(&replaced.old),
+        _ => None,
     };
-    let is_asked = matches!(&said, Said::Replaces(old, _) if is_stale(visit, old));
-    let save = match said {
-        Said::Replaces(..) if !is_asked => lang.say("更改价格", "Change the price"),
-        Said::Replaces(..) => lang.say("替换价格", "Replace the price"),
-        _ => lang.say("保存价格", "Save the price"),
+    let is_asked = old.is_some_and(|old| is_stale(visit, old));
+    let save = match old {
+        Some(_) if is_asked => lang.say("替换价格", "Replace the price"),
+        Some(_) => lang.say("更改价格", "Change the price"),
+        None => lang.say("保存价格", "Save the price"),
     };
     let body = html! {
         form.form #price-form method="post" action="/console/prices/edit" {
@@ -270,8 +267,8 @@ async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Han
             (visit.then_field())
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             input type="hidden" name="opened" value=(opened);
-            (parts::complaint(lang, complaint))
-            @if let Said::Replaces(old, changes) = &said { (replaced(visit, old, changes)) }
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(old) = &says { (replaced(visit, old)) }
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
                 .required()
                 .value(model)))
@@ -289,19 +286,16 @@ async fn page(visit: &Visit, price: Option<&AbilityView>, said: Said<'_>) -> Han
             }
         }
     };
-    let of = match &said {
-        Said::Replaces(old, _) => Some(*old),
-        _ => price,
-    };
-    let title = match of {
+    let title = match old.or(price) {
         Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
         None => lang.say("新建价格", "New price").to_owned(),
     };
     let page = ShellPage::new(title, ENTRY);
-    if is_asked {
-        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
+    if old.is_some() && !is_asked {
+        // What changes is shown once, also to who has seen the price.
+        return Ok(page.show(visit, body));
     }
-    Ok(form_page(visit, page, complaint, body))
+    Ok(says.show(visit, page, body))
 }
 
 fn kind_of(price: Option<&AbilityView>) -> &'static str {

@@ -74,7 +74,7 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
 
 fn form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
     let lang = visit.lang();
-    let fields = FormFields { lang, form: &visit.form, complaint };
+    let fields = FormFields::new(lang, &visit.form, complaint);
     html! {
         form.form.wide method="post" action=(PATH) {
             (csrf(visit))

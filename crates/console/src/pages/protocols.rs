@@ -3,7 +3,8 @@
 use super::{for_admins, tasks};
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, action, form_page};
+use crate::parts::{self, FormField, FormFields, action};
+use crate::replaced::{self, FormSays};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
 use crate::{formula, show};
@@ -135,36 +136,24 @@ pub(crate) async fn edit(Here(visit): Here) -> Handled {
         None => BLANK.to_owned(),
     };
     let opened = if visit.asked("name").is_empty() { String::new() } else { mark(&document) };
-    editor(&visit, (&document, &opened), EditorSays::Nothing)
-}
-
-/// What the editor says besides the document.
-enum EditorSays {
-    Nothing,
-    /// It is in order.
-    InOrder(String),
-    /// What is wrong with it.
-    Complaint(Complaint),
-    /// The protocol that it would replace, which its writer has not seen.
-    Replaces(Box<ProtocolView>),
+    editor(&visit, (&document, &opened), "", &FormSays::Nothing)
 }
 
 /// Tells whether a document is the one that was seen.
 fn mark(document: &str) -> String {
-    let hash = store::key_hash(document.trim_end());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    replaced::mark(document.trim_end())
 }
 
 /// `POST /console/protocols/edit`
 pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let document = document(&visit.form);
-    let said = match saved(&visit, &document).await {
+    let says = match saved(&visit, &document).await {
         Ok(Saved::As(name)) => return Ok(done(&address("view", &name), "saved")),
-        Ok(Saved::Asks(old)) => EditorSays::Replaces(old),
-        Err(error) => EditorSays::Complaint(Complaint::of(error, visit.lang())?),
+        Ok(Saved::Asks(old)) => FormSays::Replaces(old),
+        Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
     };
-    editor(&visit, (&document, visit.form.text("opened")), said)
+    editor(&visit, (&document, visit.form.text("opened")), "", &says)
 }
 
 /// What became of a document.
@@ -181,11 +170,9 @@ async fn saved(visit: &Visit, document: &str) -> Result<Saved, AdminError> {
         Err(AdminError::NotFound { .. }) => None,
         Err(error) => return Err(error),
     };
-    let seen = [mark(document), visit.form.text("opened").to_owned()];
-    let replaces = visit.form.text("replaces");
-    if let Some((old, mark)) = old
-        && !seen.contains(&mark)
-        && mark != replaces
+    if let Some((old, now)) = old
+        && now != mark(document)
+        && !replaced::is_seen(&visit.form, &now)
     {
         return Ok(Saved::Asks(Box::new(old)));
     }
@@ -198,21 +185,24 @@ pub(crate) async fn check(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
     let document = document(&visit.form);
-    let said = match protocol::check(&visit.state, document.clone()).await {
-        Ok(protocol) => EditorSays::InOrder(tell!(
-            lang,
-            "{} 没有问题: {} 个调用。",
-            "{} is in order. Calls: {}.",
-            protocol.name,
-            protocol.routes
-        )),
-        Err(error) => EditorSays::Complaint(Complaint::of(error, lang)?),
+    let (words, says) = match protocol::check(&visit.state, document.clone()).await {
+        Ok(protocol) => {
+            let words = tell!(
+                lang,
+                "{} 没有问题: {} 个调用。",
+                "{} is in order. Calls: {}.",
+                protocol.name,
+                protocol.routes
+            );
+            (words, FormSays::Nothing)
+        }
+        Err(error) => (String::new(), FormSays::Complaint(Complaint::of(error, lang)?)),
     };
-    editor(&visit, (&document, visit.form.text("opened")), said)
+    editor(&visit, (&document, visit.form.text("opened")), &words, &says)
 }
 
 /// The protocol that the document would replace.
-fn replaced(lang: Lang, old: &ProtocolView) -> Markup {
+fn replaces(lang: Lang, old: &ProtocolView) -> Markup {
     let (name, channels) = (&old.name, old.channels.len());
     let document = old.document.as_deref().unwrap_or_default();
     html! {
@@ -232,23 +222,22 @@ fn document(form: &Form) -> String {
     form.text("document").replace("\r\n", "\n") + "\n"
 }
 
-fn editor(visit: &Visit, (document, opened): (&str, &str), said: EditorSays) -> Handled {
+/// The editor. `words` say that the document is in order.
+fn editor(
+    visit: &Visit,
+    (document, opened): (&str, &str),
+    words: &str,
+    says: &FormSays<Box<ProtocolView>>,
+) -> Handled {
     let lang = visit.lang();
-    let complaint = match &said {
-        EditorSays::Complaint(complaint) => Some(complaint),
-        _ => None,
-    };
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = says.fields(lang, &visit.form);
     let body = html! {
         form.form.wide method="post" action="/console/protocols/edit" {
             (csrf(visit))
             input type="hidden" name="opened" value=(opened);
-            (parts::complaint(lang, complaint))
-            @match &said {
-                EditorSays::InOrder(words) => p.note role="status" { (words) },
-                EditorSays::Replaces(old) => (replaced(lang, old)),
-                _ => {}
-            }
+            (parts::complaint(lang, says.complaint()))
+            @if !words.is_empty() { p.note role="status" { (words) } }
+            @if let FormSays::Replaces(old) = says { (replaces(lang, old)) }
             (fields.field(FormField::new("document", lang.say("文档 (TOML)", "Document (TOML)"))
                 .required()
                 .kind("document")
@@ -258,8 +247,8 @@ fn editor(visit: &Visit, (document, opened): (&str, &str), said: EditorSays) -> 
                     "Sections left out are those of base. Live on all nodes within a second.",
                 ))))
             div.buttons {
-                button.primary { (match said {
-                    EditorSays::Replaces(_) => lang.say("替换协议", "Replace the protocol"),
+                button.primary { (match says {
+                    FormSays::Replaces(_) => lang.say("替换协议", "Replace the protocol"),
                     _ => lang.say("保存", "Save"),
                 }) }
                 button formaction="/console/protocols/check" { (lang.say("检查", "Check")) }
@@ -268,10 +257,7 @@ fn editor(visit: &Visit, (document, opened): (&str, &str), said: EditorSays) -> 
         }
     };
     let page = ShellPage::new(lang.say("编辑协议", "Edit a protocol"), ENTRY);
-    if matches!(said, EditorSays::Replaces(_)) {
-        return Ok(page.status(StatusCode::CONFLICT).show(visit, body));
-    }
-    Ok(form_page(visit, page, complaint, body))
+    Ok(says.show(visit, page, body))
 }
 
 /// `POST /console/protocols/delete?name=`
@@ -331,7 +317,7 @@ fn first_call(protocol: &ProtocolView) -> &str {
 fn trial_form(visit: &Visit, form: &Form, name: &str, call: &str) -> Markup {
     let lang = visit.lang();
     // What was typed stands in it again.
-    let fields = FormFields { lang, form, complaint: None };
+    let fields = FormFields::new(lang, form, None);
     let value = |field: &str, or: &str| match form.text(field) {
         "" => or.to_owned(),
         typed => typed.to_owned(),

@@ -138,7 +138,7 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
     let setting = settings.into_iter().find(|setting| setting.key == key);
     let none = || AdminError::not_found("设置项", "setting of this name");
     let setting = setting.ok_or_else(none)?;
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let body = html! {
         form.form method="post" action="/console/settings/edit" {
             (csrf(visit))

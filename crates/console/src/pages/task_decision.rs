@@ -93,7 +93,7 @@ async fn page(
     let decision = of_code(decision)?;
     let names = user::names(&visit.state, &visit.actor, [task.user_id]).await?;
     let owner = names.get(&task.user_id).map_or("?", String::as_str);
-    let fields = FormFields { lang, form: &visit.form, complaint };
+    let fields = FormFields::new(lang, &visit.form, complaint);
     let moves = task.prospect.as_ref().map(|prospect| Moves::of(decision, prospect));
     let body = html! {
         form.form method="post" action={ (ENTRY) "/" (task.id) "/decide" } {

@@ -5,11 +5,12 @@
 
 use crate::form::{Complaint, Form};
 use crate::lang::Lang;
-use crate::parts::{FormFields, form_page};
+use crate::parts::{FormFields, field_label, form_page};
 use crate::shell::ShellPage;
+use crate::show;
 use crate::visit::{PageReply, Visit};
 use http::StatusCode;
-use maud::Markup;
+use maud::{Markup, html};
 
 /// A name of exactly this text.
 pub(crate) fn mark(text: &str) -> String {
@@ -54,6 +55,71 @@ impl<T> FormSays<T> {
         match self {
             Self::Replaces(_) => page.status(StatusCode::CONFLICT).show(visit, body),
             _ => form_page(visit, page, self.complaint(), body),
+        }
+    }
+}
+
+/// A field that a form would change from what is there now.
+pub(crate) struct ReplacedField {
+    pub(crate) name: &'static str,
+    pub(crate) now: String,
+    pub(crate) typed: String,
+}
+
+/// What a form would replace that others have changed since it was opened.
+pub(crate) struct ChangedMeanwhile {
+    pub(crate) mark: String,
+    pub(crate) fields: Vec<ReplacedField>,
+}
+
+/// The fields of a row as its form has them, and as a browser sends them back.
+pub(crate) type FieldTexts = Vec<(&'static str, String)>;
+
+/// The mark of a row's fields.
+pub(crate) fn mark_of(now: &FieldTexts) -> String {
+    let lines: Vec<String> = now.iter().map(|(name, text)| format!("{name}\0{text}")).collect();
+    mark(&lines.join("\0"))
+}
+
+impl ChangedMeanwhile {
+    /// What of `now` the form would replace unseen; `None`: nothing.
+    pub(crate) fn unseen(
+        form: &Form,
+        now: &FieldTexts,
+        typed: impl Fn(&'static str) -> Option<String>,
+    ) -> Option<Self> {
+        let mark = mark_of(now);
+        if is_seen(form, &mark) {
+            return None;
+        }
+        let fields = now.iter().filter_map(|(name, now)| {
+            let typed = typed(name).filter(|typed| typed != now)?;
+            Some(ReplacedField { name, now: now.clone(), typed })
+        });
+        let fields: Vec<ReplacedField> = fields.collect();
+        (!fields.is_empty()).then_some(Self { mark, fields })
+    }
+
+    /// What stands above the form.
+    pub(crate) fn note(&self, lang: Lang) -> Markup {
+        let text = |text: &str| match text {
+            "" => show::NOTHING.to_owned(),
+            text => text.to_owned(),
+        };
+        html! {
+            input type="hidden" name="replaces" value=(self.mark);
+            div.note role="alert" {
+                p { b { (lang.say(
+                    "打开表单之后已被修改。现在保存会改为: ",
+                    "It was changed since this form was opened. Saving now makes it:",
+                )) } }
+                p { @for (nth, field) in self.fields.iter().enumerate() {
+                    @if nth > 0 { br; }
+                    (field_label(lang, field.name)) ": "
+                    span.muted.break { (text(&field.now)) } " → "
+                    b.break { (text(&field.typed)) }
+                } }
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::channels::name;
 use super::for_admins;
 use super::keys::listed;
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, form_page};
+use crate::parts::{self, FormField, FormFields};
+use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done};
 use admin::AdminError;
@@ -16,6 +17,7 @@ use axum::extract::Path;
 use domain::ChannelId;
 use maud::{Markup, html};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 
 const ENTRY: &str = "/console/channels";
@@ -25,7 +27,7 @@ const CUSTOM_PASS: &str = "custompass";
 /// `GET /console/channels/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    page(&visit, None, None).await
+    page(&visit, None, &FormSays::Nothing).await
 }
 
 /// `POST /console/channels/new`
@@ -33,7 +35,10 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
         Ok(id) => Ok(done(&visit.then(&format!("/console/channels/{id}")), "created")),
-        Err(error) => page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
+        Err(error) => {
+            let complaint = Complaint::of(error, visit.lang())?;
+            page(&visit, None, &FormSays::Complaint(complaint)).await
+        }
     }
 }
 
@@ -46,24 +51,79 @@ async fn created(visit: &Visit) -> Result<i64, AdminError> {
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let channel = channel::get(&visit.state, ChannelId(id)).await?;
-    page(&visit, Some(&channel), None).await
+    page(&visit, Some(&channel), &FormSays::Nothing).await
 }
 
 /// `POST /console/channels/{id}/edit`
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let channel = channel::get(&visit.state, ChannelId(id)).await?;
-    match saved(&visit, channel.id).await {
-        Ok(_) => Ok(done(&format!("/console/channels/{id}"), "saved")),
-        Err(error) => {
-            page(&visit, Some(&channel), Some(&Complaint::of(error, visit.lang())?)).await
-        }
-    }
+    let says = match saved(&visit, &channel).await {
+        Ok(None) => return Ok(done(&format!("/console/channels/{id}"), "saved")),
+        Ok(Some(changed)) => FormSays::Replaces(changed),
+        Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
+    };
+    page(&visit, Some(&channel), &says).await
 }
 
-async fn saved(visit: &Visit, id: ChannelId) -> Result<ChannelView, AdminError> {
+/// Saves it; or returns what others have changed since the form was opened.
+async fn saved(
+    visit: &Visit,
+    channel: &ChannelView,
+) -> Result<Option<ChangedMeanwhile>, AdminError> {
     let input = ChannelInput::read(object(visit).fields()?)?;
-    channel::update(&visit.state, &visit.actor, id, input).await
+    let changed =
+        ChangedMeanwhile::unseen(&visit.form, &texts(channel), |name| typed(&visit.form, name));
+    if changed.is_none() {
+        channel::update(&visit.state, &visit.actor, channel.id, input).await?;
+    }
+    Ok(changed)
+}
+
+/// The fields of a channel that its form replaces. Its key is none of them: it is not shown.
+fn texts(channel: &ChannelView) -> FieldTexts {
+    let json = |json: &RawValue| compact(json.get());
+    vec![
+        ("name", channel.name.clone()),
+        ("base_url", channel.base_url.clone()),
+        ("protocol", channel.protocol.clone()),
+        ("models", channel.models.join(", ")),
+        ("groups", channel.groups.join(", ")),
+        ("priority", channel.priority.to_string()),
+        ("weight", channel.weight.to_string()),
+        ("other", channel.other.clone()),
+        ("tag", channel.tag.clone()),
+        ("remark", channel.remark.clone()),
+        ("auto_ban", channel.auto_ban.to_string()),
+        ("model_mapping", json(&channel.model_mapping)),
+        ("param_override", json(&channel.param_override)),
+        ("status_code_mapping", json(&channel.status_code_mapping)),
+        ("custompass_status_mapping", json(&channel.custompass_status_mapping)),
+        ("setting", json(&channel.setting)),
+    ]
+}
+
+/// One of them as it was typed; `None`: it is left as it is.
+fn typed(form: &Form, name: &'static str) -> Option<String> {
+    let text = form.text(name);
+    Some(match name {
+        "auto_ban" => form.ticked(name).to_string(),
+        "protocol" | "priority" | "weight" if text.is_empty() => return None,
+        "models" | "groups" => listed(text).join(", "),
+        "remark" => text.replace("\r\n", "\n"),
+        name if JSON.contains(&name) => compact(text),
+        _ => text.to_owned(),
+    })
+}
+
+/// JSON without blanks; nothing for an object without members.
+fn compact(json: &str) -> String {
+    match serde_json::from_str::<Value>(json) {
+        Ok(Value::Null) => String::new(),
+        Ok(Value::Object(members)) if members.is_empty() => String::new(),
+        Ok(value) => value.to_string(),
+        Err(_) => json.to_owned(),
+    }
 }
 
 /// The members of a channel that are JSON, as they were typed.
@@ -103,10 +163,11 @@ fn object(visit: &Visit) -> Object {
 async fn page(
     visit: &Visit,
     channel: Option<&ChannelView>,
-    complaint: Option<&Complaint>,
+    says: &FormSays<ChangedMeanwhile>,
 ) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = says.fields(lang, &visit.form);
+    let now = channel.map(|channel| mark_of(&texts(channel))).unwrap_or_default();
     let groups = group::names(&visit.state, &visit.actor).await?;
     let protocols = protocols(visit).await?;
     let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
@@ -116,7 +177,11 @@ async fn page(
         form.form.wide method="post" action=(action) {
             (csrf(visit))
             (visit.then_field())
-            (parts::complaint(lang, complaint))
+            @if channel.is_some() {
+                input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
+            }
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (upstream_fields(lang, &fields, channel, &protocols))
             (routing_fields(lang, &fields, channel, &groups))
             (fields.field(FormField::new("remark", lang.say("备注", "Remark"))
@@ -137,7 +202,7 @@ async fn page(
         Some(channel) => tell!(lang, "编辑 {}", "Edit {}", name(channel)),
         None => lang.say("新建渠道", "New channel").to_owned(),
     };
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
 /// The protocols that a channel may speak: name, and name with title.
@@ -241,7 +306,7 @@ fn mapping_fields(lang: Lang, fields: &FormFields<'_>, channel: Option<&ChannelV
         fields.field(FormField::new(name, label).kind("area").value(value).hint(hint))
     };
     html! {
-        details open[fields.complaint.is_some()] {
+        details open[fields.is_typed] {
             summary { (lang.say("映射与高级设置", "Mappings and advanced settings")) }
             fieldset {
                 legend { (lang.say("映射 (JSON)", "Mappings (JSON)")) }

@@ -3,9 +3,10 @@
 use super::adjust::reason;
 use super::for_admins;
 use super::users::role_word;
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, form_page};
+use crate::parts::{self, FormField, FormFields};
+use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
@@ -13,7 +14,7 @@ use admin::ops::user::{self, UserInput, UserView};
 use admin::ops::{access_token, group, own_sessions};
 use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
 use axum::extract::Path;
-use domain::{Quota, UserId};
+use domain::{Quota, Ratio, UserId};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/users";
@@ -70,7 +71,7 @@ pub(crate) async fn token(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// `GET /console/users/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    edit_page(&visit, None, None).await
+    edit_page(&visit, None, &FormSays::Nothing).await
 }
 
 /// `POST /console/users/new`
@@ -78,7 +79,10 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match created(&visit).await {
         Ok(id) => Ok(done(&visit.then(&format!("/console/users/{id}")), "created")),
-        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
+        Err(error) => {
+            let complaint = Complaint::of(error, visit.lang())?;
+            edit_page(&visit, None, &FormSays::Complaint(complaint)).await
+        }
     }
 }
 
@@ -116,34 +120,73 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
-    edit_page(&visit, Some(&user), None).await
+    edit_page(&visit, Some(&user), &FormSays::Nothing).await
 }
 
 /// `POST /console/users/{id}/edit`
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
-    match saved(&visit, user.id).await {
-        Ok(_) => Ok(done(&format!("/console/users/{id}"), "saved")),
-        Err(error) => {
-            edit_page(&visit, Some(&user), Some(&Complaint::of(error, visit.lang())?)).await
-        }
-    }
+    let says = match saved(&visit, &user).await {
+        Ok(None) => return Ok(done(&format!("/console/users/{id}"), "saved")),
+        Ok(Some(changed)) => FormSays::Replaces(changed),
+        Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
+    };
+    edit_page(&visit, Some(&user), &says).await
 }
 
-async fn saved(visit: &Visit, id: UserId) -> Result<UserView, AdminError> {
+/// Saves it; or returns what others have changed since the form was opened.
+async fn saved(visit: &Visit, user: &UserView) -> Result<Option<ChangedMeanwhile>, AdminError> {
     let input = UserInput::read_change(object(visit)?.fields()?)?;
-    user::update(&visit.state, &visit.actor, id, input).await
+    let typed = |name| typed(&visit.form, name);
+    let changed = ChangedMeanwhile::unseen(&visit.form, &texts(user), typed);
+    if changed.is_none() {
+        user::update(&visit.state, &visit.actor, user.id, input).await?;
+    }
+    Ok(changed)
+}
+
+/// The fields of a user that the form replaces.
+fn texts(user: &UserView) -> FieldTexts {
+    let limit = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    vec![
+        ("username", user.username.clone()),
+        ("display_name", user.display_name.clone()),
+        ("group", user.group.clone()),
+        ("ratio", plain(user.ratio.get())),
+        ("role", user.role.to_string()),
+        ("daily_limit", limit(user.spending.daily_limit)),
+        ("monthly_limit", limit(user.spending.monthly_limit)),
+    ]
+}
+
+/// One of them as it was typed; `None`: it is left as it is.
+fn typed(form: &Form, name: &'static str) -> Option<String> {
+    let text = form.text(name);
+    Some(match name {
+        "group" | "ratio" | "role" if text.is_empty() => return None,
+        "ratio" => plain(text),
+        "daily_limit" | "monthly_limit" => {
+            show::read_amount(text).map_or_else(|| text.to_owned(), show::usd)
+        }
+        _ => text.to_owned(),
+    })
+}
+
+/// A ratio without the zeros that say nothing.
+fn plain(ratio: &str) -> String {
+    ratio.parse::<Ratio>().map_or_else(|_| ratio.to_owned(), |ratio| ratio.to_string())
 }
 
 async fn edit_page(
     visit: &Visit,
     user: Option<&UserView>,
-    complaint: Option<&Complaint>,
+    says: &FormSays<ChangedMeanwhile>,
 ) -> Handled {
     let lang = visit.lang();
+    let now = user.map(|user| mark_of(&texts(user))).unwrap_or_default();
     let groups = group::names(&visit.state, &visit.actor).await?;
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = says.fields(lang, &visit.form);
     let own = user.is_some_and(|user| user.id == visit.actor.user_id);
     let action = user.map_or("/console/users/new".to_owned(), |user| {
         format!("/console/users/{}/edit", user.id.0)
@@ -154,7 +197,11 @@ async fn edit_page(
         form.form method="post" action=(action) {
             (csrf(visit))
             (visit.then_field())
-            (parts::complaint(lang, complaint))
+            @if user.is_some() {
+                input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
+            }
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             (name_fields(lang, &fields, user, own))
             (price_fields(visit, &fields, user, own))
@@ -175,7 +222,7 @@ async fn edit_page(
         Some(user) => tell!(lang, "编辑 {}", "Edit {}", user.username),
         None => lang.say("新建用户", "New user").to_owned(),
     };
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
 fn name_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>, own: bool) -> Markup {

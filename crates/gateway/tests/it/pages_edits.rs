@@ -173,3 +173,74 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_both_databases! {
+    async fn what_another_has_changed_is_not_set_back_unseen(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let admin = world.admin();
+        let value = |page: &str, name: &str| {
+            between(page, &format!("name=\"{name}\" value=\""), "\"").unwrap()
+        };
+
+        let one = world.channel(&["a", "b"], json!({ "name": "one", "tag": "old" })).await;
+        let path = format!("/console/channels/{one}/edit");
+        let page = root.get(&path).await.expect(200).text();
+        let base = world.upstream.url();
+        let opened = value(&page, "opened");
+        let form = |tag: &str, more: &str| {
+            let fields = [("name", "one"), ("base_url", &base), ("protocol", "custompass"),
+                ("models", "a\r\nb"), ("groups", "default"), ("priority", "0"), ("weight", "1"),
+                ("auto_ban", "1"), ("tag", tag), ("opened", &opened)];
+            format!("{}{more}", encoded(&fields))
+        };
+        let channel = format!("/api/channel/{one}");
+        admin.call("PATCH", &channel).json(&json!({ "models": ["a", "b", "c"] })).send().await
+            .expect(200);
+        let asked = root.send(&path, &form("new", "")).await.expect(409).text();
+        assert!(asked.contains("It was changed since this form was opened"), "{asked}");
+        assert!(asked.contains("Models: <span class=\"muted break\">a, b, c</span> → "), "{asked}");
+        assert!(asked.contains("<b class=\"break\">new</b>"), "{asked}");
+        assert!(asked.contains("a\r\nb</textarea>") && asked.contains("value=\"new\""), "{asked}");
+        let now = admin.get(&channel).await;
+        assert_eq!((&now["models"], &now["tag"]), (&json!(["a", "b", "c"]), &json!("old")));
+        // Who has seen it may set it back.
+        let sure = format!("&replaces={}", value(&asked, "replaces"));
+        root.send(&path, &form("new", &sure)).await.expect(303);
+        let now = admin.get(&channel).await;
+        assert_eq!((&now["models"], &now["tag"]), (&json!(["a", "b"]), &json!("new")));
+        // Nothing that would be set back is nothing to ask about.
+        root.send(&path, &form("new", "")).await.expect(303);
+        // What moves by itself is no change: the state, a test, what was spent.
+        let page = root.get(&path).await.expect(200).text();
+        let before = value(&page, "opened");
+        admin.post(&format!("{channel}/disable"), &json!({})).await;
+        let page = root.get(&path).await.expect(200).text();
+        assert_eq!(value(&page, "opened"), before);
+
+        let ann = world.payer(1_000).await.id;
+        let name = crate::pages::name_of(&world, ann).await;
+        let path = format!("/console/users/{ann}/edit");
+        let page = root.get(&path).await.expect(200).text();
+        let opened = value(&page, "opened");
+        let form = |more: &[(&str, &str)]| {
+            let fields = [("username", &*name), ("group", "default"), ("role", "1"),
+                ("ratio", "1.0"), ("daily_limit", ""), ("opened", &opened)];
+            encoded(&[&fields[..], more].concat())
+        };
+        admin.put(&format!("/api/user/{ann}"), &json!({ "ratio": 0.5, "daily_limit": 500 })).await;
+        let shown = [("display_name", "Ann")];
+        let asked = root.send(&path, &form(&shown)).await.expect(409).text();
+        assert!(asked.contains("Ratio: <span class=\"muted break\">0.5</span> → "), "{asked}");
+        let limit = "Daily limit: <span class=\"muted break\">$0.001</span>";
+        assert!(asked.contains(limit), "{asked}");
+        assert_eq!(admin.user_row(ann).await["ratio"], 0.5);
+        let wrong = root.send(&path, &form(&[("monthly_limit", "x")])).await.expect(422).text();
+        assert_eq!(value(&wrong, "opened"), opened, "a complaint is no look at what changed");
+        let replaces = value(&asked, "replaces");
+        root.send(&path, &form(&[shown[0], ("replaces", &replaces)])).await.expect(303);
+        let row = admin.user_row(ann).await;
+        assert_eq!((&row["ratio"], &row["daily_limit"]), (&json!(1), &json!(null)), "{row}");
+        world.close().await;
+    }
+}

@@ -130,6 +130,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "cache_ratio" => ("缓存倍率", "Cache ratio"),
         "daily_limit" => ("每日限额", "Daily limit"),
         "display_name" => ("显示名称", "Display name"),
+        "events" => ("事件", "Events"),
         "expired_time" | "ends" => ("到期", "Ends"),
         "fixed_quota" => ("按次价格", "Price of a call"),
         "group" | "group_name" => ("分组", "Group"),
@@ -180,7 +181,6 @@ pub(crate) struct FormFields<'a> {
     pub(crate) lang: Lang,
     pub(crate) form: &'a Form,
     pub(crate) complaint: Option<&'a Complaint>,
-}
     /// The fields have what was typed, and not what is stored.
     pub(crate) is_typed: bool,
 }
@@ -190,6 +190,7 @@ impl<'a> FormFields<'a> {
     pub(crate) const fn new(lang: Lang, form: &'a Form, complaint: Option<&'a Complaint>) -> Self {
         Self { lang, form, complaint, is_typed: complaint.is_some() }
     }
+}
 
 /// A field of a form.
 #[derive(Clone, Copy)]

@@ -11,10 +11,10 @@ use crate::parts::{
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
+use admin::AdminError;
 use admin::ops::group;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::ops::user;
-use admin::{AdminError, PageRequest, Query};
 use axum::extract::Path;
 use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
@@ -38,10 +38,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let of_user = users::of_user(&visit).await?;
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
-    let new = match visit.asked("user_id") {
-        "" => "/console/keys/new".to_owned(),
-        id => format!("/console/keys/new?user_id={}", crate::visit::step(id)),
-    };
+    let new = users::new_of_user(&visit, "/console/keys/new");
     let body = html! {
         (filters(&visit, html! {
             (typed(&visit, "keyword", lang.say("名称", "Name")))
@@ -192,13 +189,8 @@ pub(crate) async fn create(Here(visit): Here) -> Handled {
 
 async fn created(visit: &Visit) -> Result<Created, AdminError> {
     let mut object = object(visit, None)?;
-    let owner = visit.form.text("user_id");
-    if !owner.is_empty() && visit.is_admin() {
-        let found = user::find(&visit.state, owner).await.map_err(|error| match error {
-            AdminError::NotFound { zh, en } => AdminError::field("user_id", zh, en),
-            other => other,
-        });
-        object = object.put("user_id", found?.id.0);
+    if let Some(owner) = users::named_owner(visit).await? {
+        object = object.put("user_id", owner.0);
     }
     let input = TokenInput::read(object.fields()?)?;
     token::create(&visit.state, &visit.actor, input).await
@@ -297,19 +289,14 @@ async fn saved(visit: &Visit, key: &TokenView) -> Result<TokenView, AdminError> 
     token::update(&visit.state, &visit.actor, key.id, input).await
 }
 
-/// Most users that are suggested.
-const SUGGESTED_USERS: i64 = 100;
-
 /// Names to choose from: of users and of groups.
 async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
     if !visit.is_admin() {
         return Ok(html! {});
     }
-    let few = PageRequest { page: 1, size: SUGGESTED_USERS };
-    let users = user::list(&visit.state, &Query::default(), few).await?.items;
     let groups = group::names(&visit.state, &visit.actor).await?;
     Ok(html! {
-        (parts::datalist("known-users", users.iter().map(|user| user.username.as_str())))
+        (users::suggestions(visit).await?)
         (parts::datalist("known-groups", groups.iter().map(String::as_str)))
     })
 }
@@ -333,11 +320,7 @@ async fn edit_page(
                 (fields.field(FormField::new("name", lang.say("名称", "Name"))
                     .value(key.map_or("", |key| &key.name))))
                 @if visit.is_admin() && key.is_none() {
-                    (fields.field(FormField::new("user_id", lang.say("用户", "User"))
-                        .value(visit.asked("user_id"))
-                        .list("known-users")
-                        .hint(lang.say("用户名或编号; 留空: 自己",
-                            "name or number; empty: yourself"))))
+                    (users::owner_field(visit, &fields))
                 }
             }
             (limit_fields(lang, &fields, key))

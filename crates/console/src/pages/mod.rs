@@ -162,6 +162,7 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/webhooks", get(webhooks::list))
         .route("/console/webhooks/new", get(webhooks::new).post(webhooks::create))
         .route("/console/webhooks/{id}", get(webhooks::show))
+        .route("/console/webhooks/{id}/edit", get(webhooks::edit).post(webhooks::save))
         .route("/console/webhooks/{id}/rotate", post(webhooks::rotate))
         .route("/console/webhooks/{id}/test", post(webhooks::test))
         .route("/console/webhooks/{id}/status", post(webhooks::set_status))

@@ -4,7 +4,7 @@ use super::account::sessions_table;
 use super::batch::{self, BatchList};
 use super::{for_admins, log as log_page, overview};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, action, chosen, filters, on_or_off, pager, typed};
+use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, step};
 use crate::{notes, show};
@@ -113,6 +113,48 @@ pub(super) async fn of_user(visit: &Visit) -> Result<Markup, AdminError> {
             a href={ "/console/users/" (id.0) } { (name) }
         },
     ))
+}
+
+/// Most users that are suggested.
+const SUGGESTED_USERS: i64 = 100;
+
+/// The names of users, for [`owner_field`].
+pub(super) async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
+    let few = PageRequest { page: 1, size: SUGGESTED_USERS };
+    let users = user::list(&visit.state, &Query::default(), few).await?.items;
+    Ok(parts::datalist("known-users", users.iter().map(|user| user.username.as_str())))
+}
+
+/// Whose it will be what an administrator makes.
+pub(super) fn owner_field(visit: &Visit, fields: &FormFields<'_>) -> Markup {
+    let lang = visit.lang();
+    fields.field(
+        FormField::new("user_id", lang.say("用户", "User"))
+            .value(visit.asked("user_id"))
+            .list("known-users")
+            .hint(lang.say("用户名或编号; 留空: 自己", "name or number; empty: yourself")),
+    )
+}
+
+/// The user that an administrator has named in it.
+pub(super) async fn named_owner(visit: &Visit) -> Result<Option<UserId>, AdminError> {
+    let owner = visit.form.text("user_id");
+    if owner.is_empty() || !visit.is_admin() {
+        return Ok(None);
+    }
+    let found = user::find(&visit.state, owner).await.map_err(|error| match error {
+        AdminError::NotFound { zh, en } => AdminError::field("user_id", zh, en),
+        other => other,
+    });
+    Ok(Some(found?.id))
+}
+
+/// Leads to the form of what a list has: for its user, where it is of one.
+pub(super) fn new_of_user(visit: &Visit, to: &str) -> String {
+    match visit.asked("user_id") {
+        "" => to.to_owned(),
+        id => format!("{to}?user_id={}", step(id)),
+    }
 }
 
 /// Whether the reader may change this user.

@@ -4,9 +4,8 @@ use super::keys::listed;
 use super::users;
 use crate::form::{Complaint, Object};
 use crate::lang::Lang;
-use crate::parts::{
-    self, FormField, FormFields, action, chosen, filters, form_page, on_or_off, pager,
-};
+use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
+use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, PageReply, Visit, done};
 use crate::{notes, show};
@@ -33,6 +32,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let of_user = users::of_user(&visit).await?;
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
+    let new = users::new_of_user(&visit, "/console/webhooks/new");
     let row = |endpoint: &WebhookView| {
         html! {
             tr {
@@ -62,7 +62,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("回调在任务结束或余额不足时通知你的服务。",
                     "A webhook tells your service that a task has ended or a balance is low."),
-                    Some(("/console/webhooks/new", lang.say("新建回调", "Create a webhook")))))
+                    Some((new.as_str(), lang.say("新建回调", "Create a webhook")))))
             } @else {
                 div.scroll {
                     table {
@@ -82,7 +82,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let beside = html! {
         span.space {}
-        a.button.primary href="/console/webhooks/new" { (lang.say("新建回调", "New webhook")) }
+        a.button.primary href=(new) { (lang.say("新建回调", "New webhook")) }
     };
     Ok(ShellPage::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
 }
@@ -128,6 +128,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
     let (lang, to) = (visit.lang(), format!("/console/webhooks/{}", endpoint.id));
     html! {
+        a.button href={ (to) "/edit" } { (lang.say("编辑", "Edit")) }
         @if endpoint.status == 1 {
             (action(visit, &format!("{to}/test"), lang.say("发送测试", "Send a test"), ""))
             (action(visit, &format!("{to}/status?to=off"), lang.say("禁用", "Disable"), ""))
@@ -193,46 +194,128 @@ fn delivery_state(lang: Lang, state: &str) -> Markup {
 
 /// `GET /console/webhooks/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
-    page(&visit, None)
+    page(&visit, None, &FormSays::Nothing).await
 }
 
 /// `POST /console/webhooks/new`: returns the secret, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
         Ok(shown) => Ok(secret(&visit, &shown)),
-        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => {
+            let complaint = Complaint::of(error, visit.lang())?;
+            page(&visit, None, &FormSays::Complaint(complaint)).await
+        }
     }
 }
 
 async fn created(visit: &Visit) -> Result<WebhookShown, AdminError> {
-    let object = Object::default()
-        .put("url", visit.form.text("url"))
-        .put("events", listed(visit.form.text("events")));
+    let mut object = object(visit);
+    if let Some(owner) = users::named_owner(visit).await? {
+        object = object.put("user_id", owner.0);
+    }
     let input = WebhookInput::read(object.fields()?)?;
     webhook::create(&visit.state, &visit.actor, input).await
 }
 
-fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
+fn object(visit: &Visit) -> Object {
+    let object = Object::default().put("events", listed(visit.form.text("events")));
+    // The address of submissions is that of each of them.
+    match visit.form.ticked("url") {
+        true => object.put("url", visit.form.text("url")),
+        false => object,
+    }
+}
+
+/// `GET /console/webhooks/{id}/edit`
+pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let endpoint = webhook::get(&visit.state, &visit.actor, id).await?;
+    page(&visit, Some(&endpoint), &FormSays::Nothing).await
+}
+
+/// `POST /console/webhooks/{id}/edit`
+pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    let endpoint = webhook::get(&visit.state, &visit.actor, id).await?;
+    let says = match saved(&visit, &endpoint).await {
+        Ok(None) => return Ok(done(&format!("/console/webhooks/{id}"), "saved")),
+        Ok(Some(changed)) => FormSays::Replaces(changed),
+        Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
+    };
+    page(&visit, Some(&endpoint), &says).await
+}
+
+/// Saves it; or returns what others have changed since the form was opened.
+async fn saved(
+    visit: &Visit,
+    endpoint: &WebhookView,
+) -> Result<Option<ChangedMeanwhile>, AdminError> {
+    let input = WebhookInput::read(object(visit).fields()?)?;
+    let form = &visit.form;
+    let typed = |name| match name {
+        "events" => Some(listed(form.text(name)).join(", ")),
+        name => form.ticked(name).then(|| form.text(name).to_owned()),
+    };
+    let changed = ChangedMeanwhile::unseen(form, &texts(endpoint), typed);
+    if changed.is_none() {
+        webhook::update(&visit.state, &visit.actor, endpoint.id, input).await?;
+    }
+    Ok(changed)
+}
+
+/// The fields of a webhook that the form replaces.
+fn texts(endpoint: &WebhookView) -> FieldTexts {
+    vec![("url", endpoint.url.clone()), ("events", endpoint.events.join(", "))]
+}
+
+async fn page(
+    visit: &Visit,
+    endpoint: Option<&WebhookView>,
+    says: &FormSays<ChangedMeanwhile>,
+) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields { lang: visit.lang(), form: &visit.form, complaint };
+    let fields = says.fields(lang, &visit.form);
+    let here = endpoint.map(|endpoint| format!("{ENTRY}/{}", endpoint.id));
+    let action = here.as_ref().map_or_else(|| format!("{ENTRY}/new"), |to| format!("{to}/edit"));
+    let now = endpoint.map(|endpoint| mark_of(&texts(endpoint))).unwrap_or_default();
+    let events = endpoint.map(|endpoint| endpoint.events.join(", ")).unwrap_or_default();
+    let has_url = endpoint.is_none_or(|endpoint| !endpoint.url.is_empty());
+    let names_owner = visit.is_admin() && endpoint.is_none();
     let body = html! {
-        form.form method="post" action="/console/webhooks/new" {
+        form.form method="post" action=(action) {
             (csrf(visit))
-            (parts::complaint(lang, complaint))
-            (fields.field(FormField::new("url", lang.say("地址", "Address"))
-                .required()
-                .kind("url")
-                .hint(lang.say("接收 POST 的地址", "where the POST goes"))))
+            @if endpoint.is_some() {
+                input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
+            }
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
+            @if names_owner {
+                (users::suggestions(visit).await?)
+                (users::owner_field(visit, &fields))
+            }
+            @if has_url {
+                (fields.field(FormField::new("url", lang.say("地址", "Address"))
+                    .required()
+                    .kind("url")
+                    .value(endpoint.map_or("", |endpoint| &endpoint.url))
+                    .hint(lang.say("接收 POST 的地址", "where the POST goes"))))
+            }
             (fields.field(FormField::new("events", lang.say("事件", "Events"))
-                .hint("task.completed, task.failed, balance.low")))
+                .value(&events)
+                .hint(lang.say("以逗号分隔, 留空: 全部。task.completed, task.failed, balance.low",
+                    "commas between; empty: all. task.completed, task.failed, balance.low"))))
             div.buttons {
-                button.primary { (lang.say("创建回调", "Create webhook")) }
-                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+                button.primary { (match endpoint {
+                    Some(_) => lang.say("保存", "Save"),
+                    None => lang.say("创建回调", "Create webhook"),
+                }) }
+                a.button href=(here.as_deref().unwrap_or(ENTRY)) { (lang.say("取消", "Cancel")) }
             }
         }
     };
-    let title = lang.say("新建回调", "New webhook");
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    let title = match endpoint {
+        Some(_) => lang.say("编辑回调", "Edit a webhook"),
+        None => lang.say("新建回调", "New webhook"),
+    };
+    Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
 fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {

@@ -243,4 +243,48 @@ on_both_databases! {
         assert_eq!((&row["ratio"], &row["daily_limit"]), (&json!(1), &json!(null)), "{row}");
         world.close().await;
     }
+
+    async fn a_webhook_is_made_for_a_user_and_its_address_changes(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let name = crate::pages::name_of(&world, ann).await;
+        let list = root.get(&format!("/console/webhooks?user_id={ann}")).await.expect(200).text();
+        let new = format!("/console/webhooks/new?user_id={ann}");
+        assert!(list.contains(&format!("href=\"{new}\"")), "{list}");
+        let page = root.get(&new).await.expect(200).text();
+        let owner = format!("name=\"user_id\" type=\"text\" value=\"{ann}\"");
+        assert!(page.contains(&owner), "{page}");
+        let url = "https://hooks.example/one";
+        let none = encoded(&[("url", url), ("user_id", "nobody")]);
+        let page = root.send("/console/webhooks/new", &none).await.expect(422).text();
+        assert!(page.contains("<a href=\"#f-user_id\">"), "{page}");
+        let form = encoded(&[("url", url), ("events", "balance.low"), ("user_id", &name)]);
+        root.send("/console/webhooks/new", &form).await.expect(200);
+        let made = world.db.row("SELECT id, user_id, url FROM webhook_endpoints").await;
+        assert_eq!(made.i64("user_id"), ann);
+        // A user makes none for another.
+        let user = Browser::login(&world.server, &name, crate::pages::PASSWORD).await;
+        let page = user.get("/console/webhooks/new").await.expect(200).text();
+        assert!(!page.contains("name=\"user_id\""), "{page}");
+        let own = encoded(&[("url", "https://hooks.example/own"), ("user_id", "root")]);
+        user.send("/console/webhooks/new", &own).await.expect(200);
+        let of_ann = format!("SELECT count(*) FROM webhook_endpoints WHERE user_id = {ann}");
+        assert_eq!(world.db.i64(&of_ann).await, 2);
+
+        let path = format!("/console/webhooks/{}/edit", made.i64("id"));
+        let page = user.get(&path).await.expect(200).text();
+        assert!(page.contains("value=\"https://hooks.example/one\""), "{page}");
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let form = |url: &str, events: &str| {
+            encoded(&[("url", url), ("events", events), ("opened", &opened)])
+        };
+        user.send(&path, &form("nowhere", "")).await.expect(422);
+        let two = "https://hooks.example/two";
+        let to = user.send(&path, &form(two, "task.failed, balance.low")).await.expect(303);
+        let page = user.get(&to.header("location").unwrap()).await.expect(200).text();
+        assert!(page.contains(two) && page.contains("task.failed, balance.low"), "{page}");
+        let asked = root.send(&path, &form(url, "")).await.expect(409).text();
+        assert!(asked.contains("It was changed since this form was opened"), "{asked}");
+        world.close().await;
+    }
 }

@@ -107,6 +107,7 @@ const OF_ROOT: &[&str] = &[
     "/console/users/new",
     "/console/webhooks",
     "/console/webhooks/N",
+    "/console/webhooks/N/edit",
     "/console/webhooks/new",
 ];
 const OF_USERS: &[&str] = &[
@@ -132,6 +133,7 @@ const OF_USERS: &[&str] = &[
     "/console/usage?per=model",
     "/console/webhooks",
     "/console/webhooks/N",
+    "/console/webhooks/N/edit",
     "/console/webhooks/new",
 ];
 

@@ -1,6 +1,7 @@
 //! The proof of the books, and who did what.
 
 use super::for_admins;
+use super::log::export_address;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, action, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -141,8 +142,14 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
             (pager(&visit, &page))
         }
     };
+    let beside = html! {
+        span.space {}
+        a.button href=(export_address(&visit, Some("manage"))) {
+            (lang.say("导出 CSV", "Export CSV"))
+        }
+    };
     let title = lang.say("操作记录", "Admin journal");
-    Ok(ShellPage::new(title, "/console/actions").show(&visit, body))
+    Ok(ShellPage::new(title, "/console/actions").beside(beside).show(&visit, body))
 }
 
 /// Lines of the admin journal.
@@ -189,6 +196,7 @@ fn detail(lang: Lang, value: &Value) -> String {
 fn detail_label(lang: Lang, field: &str) -> Cow<'_, str> {
     Cow::Borrowed(match field {
         "address" => lang.say("来自", "from"),
+        "lot" => lang.say("批次编号", "lot"),
         "fields" => lang.say("修改的字段", "fields"),
         "reason" => lang.say("原因", "reason"),
         "target_user_id" => lang.say("用户编号", "user number"),
@@ -196,7 +204,6 @@ fn detail_label(lang: Lang, field: &str) -> Cow<'_, str> {
         "price" => lang.say("价格", "price"),
         "schedule" => lang.say("其他计量", "schedule"),
         "tiers" => lang.say("分档", "tiers"),
-        "lot" => lang.say("批次编号", "lot"),
         "units" => lang.say("计件", "units"),
         // Of a price it may be a meter.
         other => match parts::field_label(lang, other) {

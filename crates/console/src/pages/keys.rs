@@ -43,7 +43,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         (filters(&visit, html! {
             (typed(&visit, "keyword", lang.say("名称", "Name")))
             @if visit.is_admin() && visit.asked("user_id").is_empty() {
-                (typed(&visit, "user_id", lang.say("用户编号", "User number")))
+                (typed(&visit, "username", lang.say("用户名", "User name")))
             }
             (of_user)
             (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))

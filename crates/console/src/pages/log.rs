@@ -111,7 +111,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let beside = html! {
         span.space {}
-        a.button href=(export_address(&visit)) { (lang.say("导出 CSV", "Export CSV")) }
+        a.button href=(export_address(&visit, None)) { (lang.say("导出 CSV", "Export CSV")) }
     };
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(&visit, body))
 }
@@ -286,8 +286,12 @@ fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
     }
 }
 
-fn export_address(visit: &Visit) -> String {
-    visit.with("page", "").replacen("/console/log", "/console/log/export", 1)
+/// The lines of a list as a table: the log's, or those of one type.
+pub(super) fn export_address(visit: &Visit, of_type: Option<&str>) -> String {
+    let asked = visit.asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let kept = asked.filter(|(name, _)| !["page", "p"].contains(name));
+    let kept = kept.filter(|(name, _)| of_type.is_none() || *name != "type");
+    address("/console/log/export", kept.chain(of_type.map(|of| ("type", of))))
 }
 
 /// The filters of a list in the words of the API.

@@ -83,7 +83,8 @@ fn text(at: UnixMs) -> String {
 
 /// The fields of a filter.
 pub(super) fn fields(visit: &Visit) -> Markup {
-    let both = [("from", visit.say("从 (UTC)", "From (UTC)")), ("to", visit.say("到", "To"))];
+    let both =
+        [("from", visit.say("从 (UTC)", "From (UTC)")), ("to", visit.say("到 (UTC)", "To (UTC)"))];
     html! {
         @for (name, label) in both {
             // A link may name a minute; what is typed is a day.

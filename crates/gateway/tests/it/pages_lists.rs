@@ -176,3 +176,30 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_both_databases! {
+    async fn lists_are_found_by_name_and_saved_as_a_table(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        world.admin().key_of(1, json!({ "name": "of-root" })).await;
+        let keys = root.get(&format!("/console/keys?username={name}")).await.expect(200).text();
+        assert!(keys.contains("id=\"key-") && !keys.contains("of-root"), "{keys}");
+        let none = root.get("/console/keys?username=nobody").await.expect(200).text();
+        assert!(!none.contains("id=\"key-"), "{none}");
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
+        let own = user.get("/console/keys?username=root").await.expect(200).text();
+        assert!(own.contains("id=\"key-") && !own.contains("of-root"), "{own}");
+        let log = root.get("/console/log").await.expect(200).text();
+        assert!(log.contains("From (UTC)") && log.contains("To (UTC)"), "{log}");
+
+        // Who did what, as a table, with the filters of the page.
+        let page = root.get("/console/actions?username=root").await.expect(200).text();
+        let to = attributes(&page, "href").into_iter().find(|to| to.contains("export"));
+        let to = to.unwrap_or_else(|| panic!("{page}"));
+        let led = root.get(&to).await.expect(303).header("location").unwrap();
+        let csv = root.get(&led).await.expect(200).text();
+        assert!(csv.contains(",manage,") && !csv.contains(",consume,"), "{csv}");
+        world.close().await;
+    }
+}

@@ -108,8 +108,8 @@ const SORTED: &[(&str, &str)] = &[
     ("last_used_at", "last_used_at"),
 ];
 
-/// A page of keys: an administrator's filter `user_id` names whose, users see their own. Filters
-/// `keyword` (in the name) and `status`; sorted by `sort` and `order`.
+/// A page of keys: an administrator's filters `user_id` and `username` name whose, users see their
+/// own. Filters `keyword` (in the name) and `status`; sorted by `sort` and `order`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -126,7 +126,10 @@ pub async fn list(
             return Err(AdminError::forbidden("只能查看自己的令牌", "these are not your keys"));
         }
         Some(user_id) => conditions.with("user_id = ?", user_id),
-        None if actor.is_admin() => {}
+        None if actor.is_admin() => {
+            let by_name = "user_id = (SELECT id FROM users WHERE users.username = ?)";
+            conditions.with_some(by_name, query.text("username"));
+        }
         None => conditions.with("user_id = ?", actor.user_id),
     }
     let keyword = query.text("keyword").map(|word| page::anywhere(&word.to_lowercase()));

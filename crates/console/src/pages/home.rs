@@ -57,11 +57,6 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
 
 /// Where calls go; for who has made none yet, how to begin.
 async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, AdminError> {
-    let few = PageRequest { page: 1, size: 1 };
-    let owner = ("user_id".to_owned(), own.id.0.to_string());
-    let query: Query = [owner].into_iter().collect();
-    let keys = token::list(&visit.state, &visit.actor, &query, few).await?.total;
-    let call = play::snippet(visit, CallingKey::of_reader(visit)).await?;
     let address = html! {
         p {
             (visit.say("接口地址: ", "Base address: "))
@@ -72,6 +67,11 @@ async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, Admi
     if calls > 0 {
         return Ok(address);
     }
+    let few = PageRequest { page: 1, size: 1 };
+    let owner = ("user_id".to_owned(), own.id.0.to_string());
+    let query: Query = [owner].into_iter().collect();
+    let keys = token::list(&visit.state, &visit.actor, &query, few).await?.total;
+    let call = play::snippet(visit, CallingKey::of_reader(visit)).await?;
     Ok(html! {
         h2.sec { (visit.say("开始使用", "First steps")) }
         (address)

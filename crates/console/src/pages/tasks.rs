@@ -31,9 +31,10 @@ pub(super) fn state(lang: Lang, status: &str) -> Markup {
     parts::state(kind, lang.say(zh, en))
 }
 
-/// The same of a task, of which an administrator may have to decide.
-fn state_of(lang: Lang, task: &TaskView) -> Markup {
-    if task.unreadable && is_open(task) {
+/// The same of a task, of which an administrator may have to decide; its owner can't.
+fn state_of(visit: &Visit, task: &TaskView) -> Markup {
+    let lang = visit.lang();
+    if visit.is_admin() && task.unreadable && is_open(task) {
         return parts::state("bad", lang.say("待处理", "needs a decision"));
     }
     state(lang, &task.status)
@@ -55,15 +56,17 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let of_user = users::of_user(&visit).await?;
     let states = [
         ("unfinished", lang.say("未完成", "Unfinished")),
-        ("undecided", lang.say("待处理", "Needs a decision")),
         ("completed", lang.say("已完成", "Completed")),
         ("failed", lang.say("失败", "Failed")),
+        // Administrators decide.
+        ("undecided", lang.say("待处理", "Needs a decision")),
     ];
+    let states = if visit.is_admin() { &states[..] } else { &states[..3] };
     let is_live = visit.asked("live") != "off";
     let here = visit.with("page", visit.asked("page"));
     let body = html! {
         (filters(&visit, html! {
-            (chosen(&visit, "status", lang.say("全部状态", "All states"), &states))
+            (chosen(&visit, "status", lang.say("全部状态", "All states"), states))
             (typed(&visit, "model", lang.say("模型", "Model")))
             (typed(&visit, "task_id", lang.say("上游任务 ID", "Upstream's id")))
             @if visit.is_admin() && visit.asked("user_id").is_empty() {
@@ -117,7 +120,7 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
     html! {
         tr id={ "task-" (task.id) } {
             td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } }
-            td { (state_of(lang, task)) }
+            td { (state_of(visit, task)) }
             td { (task.action) }
             @if visit.is_admin() {
                 td { a href={ "/console/users/" (task.user_id.0) } {
@@ -242,7 +245,7 @@ fn facts(visit: &Visit, task: &TaskView, of_others: &Markup) -> Markup {
         dl.facts {
             dt { (lang.say("状态", "State")) }
             dd {
-                (state_of(lang, task))
+                (state_of(visit, task))
                 @if !task.upstream_status.is_empty() {
                     span.muted {
                         " · " (lang.say("上游", "upstream")) ": " (task.upstream_status)

@@ -298,15 +298,26 @@ async fn spent_lately(visit: &Visit, id: UserId) -> Result<Quota, AdminError> {
     Ok(overview::sums(&series).spent)
 }
 
-/// What is held for open calls: it is not in the balance, and the balances after lines count it as
-/// still there.
+/// What is held for open calls and unfinished tasks: it is not in the balance, and the balances
+/// after lines count it as still there. Tasks are listed; calls end within minutes.
 pub(super) fn on_hold(visit: &Visit, user: &UserView) -> Markup {
+    let lang = visit.lang();
+    let held = user.held.unwrap_or(Quota::ZERO);
+    let of_tasks = user.held_for_tasks.unwrap_or(Quota::ZERO);
+    let value = show::money(held);
+    if of_tasks == Quota::ZERO {
+        return html! { div.tile { span { (lang.say("预扣中", "On hold")) } b { (value) } } };
+    }
     let to = match visit.is_admin() {
         true => format!("/console/tasks?status=unfinished&user_id={}", user.id.0),
         false => "/console/tasks?status=unfinished".to_owned(),
     };
-    let held = user.held.unwrap_or(Quota::ZERO);
-    parts::tile(&to, visit.say("预扣中", "On hold"), &show::money(held))
+    let part = show::usd(of_tasks);
+    let label = match of_tasks == held {
+        true => lang.say("预扣中", "On hold").to_owned(),
+        false => tell!(lang, "预扣中, 其中任务 {part}", "On hold, for tasks {part}"),
+    };
+    parts::tile(&to, &label, &value)
 }
 
 /// Why a balance is below zero: the line that took it there, as far as the page reaches.

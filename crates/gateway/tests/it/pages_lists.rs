@@ -202,4 +202,30 @@ on_both_databases! {
         assert!(csv.contains(",manage,") && !csv.contains(",consume,"), "{csv}");
         world.close().await;
     }
+
+    async fn a_customer_is_not_asked_to_decide(db: TestDb) {
+        let world = World::open(db).await;
+        let taken = Reply::json(&json!({"code": 0, "data": {"task_id": "up-1"}}));
+        world.model("img/submit", fixed(40), taken).await;
+        let ann = world.payer(100).await;
+        world.admin().put(&format!("/api/user/{}", ann.id), &json!({ "password": PASSWORD })).await;
+        world.pay("img/submit", &ann).await.expect(200);
+        // As a task whose reply could not be read.
+        world.db.execute("UPDATE tasks SET task_id = ''").await;
+        let name = name_of(&world, ann.id).await;
+        let user = Browser::login(&world.server, &name, PASSWORD).await;
+        let page = user.get("/console/tasks").await.expect(200).text();
+        assert!(page.contains("id=\"task-") && !page.contains("decision"), "{page}");
+        // What is on hold leads to the tasks that hold it, and only to those.
+        let home = user.get("/console").await.expect(200).text();
+        assert!(home.contains("/console/tasks?status=unfinished\"><span>On hold"), "{home}");
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let told = world.admin().get(&format!("/api/user/{}", ann.id)).await;
+        assert_eq!((&told["held"], &told["held_for_tasks"]), (&json!(40), &json!(40)), "{told}");
+        let refund = "decision=refund&reason=the+vendor+lost+it";
+        root.send("/console/tasks/1/decide", refund).await.expect(303);
+        let home = user.get("/console").await.expect(200).text();
+        assert!(home.contains("<div class=\"tile\"><span>On hold"), "{home}");
+        world.close().await;
+    }
 }

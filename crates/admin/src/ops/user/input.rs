@@ -13,6 +13,7 @@ const IGNORED: &[&str] = &[
     "has_password",
     "has_access_token",
     "held",
+    "held_for_tasks",
     "request_count",
     "daily_left",
     "monthly_left",

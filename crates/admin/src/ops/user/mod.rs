@@ -61,6 +61,9 @@ pub struct UserView {
     /// not charged goes back there. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<Quota>,
+    /// What of it is held for unfinished tasks. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_for_tasks: Option<Quota>,
     /// What the user has spent.
     pub used_quota: Quota,
     /// Paid calls settled.
@@ -87,6 +90,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
         ratio: exact::decimal(row, "ratio")?,
         quota: row.get("quota")?,
         held: None,
+        held_for_tasks: None,
         used_quota: row.get("used_quota")?,
         request_count: row.get("request_count")?,
         spending: SpendingView::read(row, now)?,
@@ -143,13 +147,16 @@ pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError>
     // One statement, so that balance and holds are of one moment.
     let sql = format!(
         "SELECT {}, (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
-             WHERE user_id = $1) AS held
+             WHERE user_id = $1) AS held,
+             (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
+             WHERE user_id = $1 AND for_task) AS held_for_tasks
          FROM users WHERE id = $1 AND deleted_at IS NULL",
         columns()
     );
     let rows = state.db.read(&sql, &[id.into()]).await?;
     let row = rows.first().ok_or_else(not_found)?;
-    Ok(UserView { held: Some(row.get("held")?), ..view(row, state.clock.now())? })
+    let (held, held_for_tasks) = (Some(row.get("held")?), Some(row.get("held_for_tasks")?));
+    Ok(UserView { held, held_for_tasks, ..view(row, state.clock.now())? })
 }
 
 /// The names of these users, deleted ones too, by their numbers.

@@ -1,7 +1,7 @@
 //! How a charge came about: the receipt of a call.
 
 use super::log::type_word;
-use super::recent;
+use super::{recent, users};
 use crate::lang::{Lang, tell};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, PageReply, Visit, go_to, step};
@@ -61,12 +61,10 @@ async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView])
         div.sr #as-text aria-hidden="true" { (as_text(lang, story)) }
     };
     let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
-    // What was given back already is not offered again.
-    let refundable = story.holds.iter().find(|hold| hold.cost().0 > 0);
     let beside = html! {
         span.mono.muted.break { (story.request_id) }
         span.space {}
-        @if let Some(hold) = refundable.filter(|_| visit.is_admin()) {
+        @for hold in refundable(visit, story).await? {
             @let refund = format!("refund={}&amount={}q", step(&story.request_id), hold.cost().0);
             a.button href={ "/console/users/" (hold.user_id) "/adjust?" (refund) } {
                 (lang.say("退款…", "Refund…"))
@@ -80,6 +78,33 @@ async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView])
         false => lang.say("为何没有收费", "Why nothing was charged"),
     };
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
+}
+
+/// The charges that the reader may give back, and has not yet. A refund names its call by the
+/// request's id, which clients may choose: of two charges of one user under the same id it means
+/// neither.
+async fn refundable<'a>(
+    visit: &Visit,
+    story: &'a Explanation,
+) -> Result<Vec<&'a HoldStory>, AdminError> {
+    let mut found = Vec::new();
+    if !visit.is_admin() {
+        return Ok(found);
+    }
+    let is_charge_of =
+        |hold: &HoldStory, user_id: i64| hold.state == "settled" && hold.user_id == user_id;
+    for hold in story.holds.iter().filter(|hold| hold.cost().0 > 0) {
+        let alike = story.holds.iter().filter(|other| is_charge_of(other, hold.user_id));
+        if alike.count() > 1 {
+            continue;
+        }
+        match user::get(&visit.state, UserId(hold.user_id)).await {
+            Ok(owner) if users::reaches(visit, &owner) => found.push(hold),
+            Ok(_) | Err(AdminError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// A call that only this node's memory knows.

@@ -158,7 +158,7 @@ pub(super) fn new_of_user(visit: &Visit, to: &str) -> String {
 }
 
 /// Whether the reader may change this user.
-fn reaches(visit: &Visit, user: &UserView) -> bool {
+pub(super) fn reaches(visit: &Visit, user: &UserView) -> bool {
     visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok()
 }
 

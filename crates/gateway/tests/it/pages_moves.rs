@@ -129,3 +129,39 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_both_databases! {
+    async fn a_refund_is_offered_where_it_can_be_made(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
+        world.admin().user(adam).await;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        let key = world.admin().key_of(ann, json!({ "name": "k" })).await.key;
+        let of_root = world.admin().key_of(1, json!({ "name": "k" })).await.key;
+        world.admin().add_quota(1, 1_000, "a test").await;
+        let pay = async |key: &str, id: &str| {
+            let call = world.server.call("POST", "/pass/chat").key(key).json(&json!({}));
+            call.header("X-Request-Id", id).send().await.expect(200);
+        };
+        let offers = async |browser: &Browser<'_>, id: &str| {
+            let page = browser.get(&format!("/console/explain/{id}")).await.expect(200).text();
+            page.matches("refund=").count()
+        };
+        // An administrator refunds those below, as on their pages.
+        pay(&of_root, "of-root").await;
+        assert_eq!((offers(&root, "of-root").await, offers(&adam, "of-root").await), (1, 0));
+        pay(&key, "of-ann").await;
+        assert_eq!((offers(&root, "of-ann").await, offers(&adam, "of-ann").await), (1, 1));
+        // The same id of two users is two calls, each by its own.
+        pay(&of_root, "of-ann").await;
+        assert_eq!((offers(&root, "of-ann").await, offers(&adam, "of-ann").await), (2, 1));
+        // Of two charges of one user it would mean neither: the ledger refuses it.
+        pay(&key, "of-ann").await;
+        assert_eq!((offers(&root, "of-ann").await, offers(&adam, "of-ann").await), (1, 0));
+        let path = format!("/console/users/{ann}/adjust");
+        let form = "amount=1q&reason=our+fault&reference=x&refund_of=of-ann";
+        root.send(&path, form).await.expect(422);
+        world.close().await;
+    }
+}

@@ -63,11 +63,19 @@ fn grouped(digits: &str) -> String {
 
 /// What a million tokens cost. Ratios have six places and quota is whole, so a price that was typed
 /// as $1.10 comes to $1.099998: shown is the shortest amount within a millionth of it, or within
-/// one quota where that is little, and the amount itself on hover.
+/// one quota where that is little, and the amount itself beside.
 pub(crate) fn million(quota: Quota) -> Markup {
     let (meant, exact) = (usd(shortest(quota)), usd(quota));
+    meant_price(&meant, Some(exact.as_str()).filter(|exact| *exact != meant))
+}
+
+/// A price as it was meant, and what it comes to, where that is another amount.
+pub(crate) fn meant_price(meant: &str, exact: Option<&str>) -> Markup {
     html! {
-        @if meant == exact { (exact) } @else { span title=(exact) { (meant) } }
+        @match exact {
+            Some(exact) => { "≈ " (meant) span.q { (exact) } },
+            None => (meant),
+        }
     }
 }
 

@@ -145,8 +145,7 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
     let dollars = price_dollars::of_row(price).map(|price| price.filter(|_| by_use.is_some()));
     let [prompt, completion, cached] = dollars.map(|price| {
         html! { @match price {
-            Some(MillionPrice { meant, exact: Some(exact) }) => span title=(exact) { (meant) },
-            Some(MillionPrice { meant, .. }) => (meant),
+            Some(MillionPrice { meant, exact }) => (show::meant_price(&meant, exact.as_deref())),
             None => (show::NOTHING),
         } }
     });

@@ -221,7 +221,7 @@ on_sqlite! {
         admin.user(user).await;
         let ann = Browser::login(&world.server, "ann", PASSWORD).await;
         let own = ann.get("/console/prices").await.expect(200).text();
-        assert!(own.contains("<span title=\"$1.099998\">$1.10</span>"), "{own}");
+        assert!(own.contains("≈ $1.10<span class=\"q\">$1.099998</span>"), "{own}");
         assert!(own.contains("no price: refused") && !own.contains(">free<"), "{own}");
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         for (path, words) in [

@@ -12,10 +12,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ("1 open, 2 disabled, 3 redeemed.", "1 未使用, 2 禁用, 3 已兑换。"),
     ("1 user, 10 admin, 100 root.", "1 用户, 10 管理员, 100 root。"),
     ("52.", "52。"),
-    ("A model that an enabled channel serves free.", "启用的渠道免费提供的一个模型。"),
     (
         "A model that an enabled channel serves, and that has a price.",
         "启用的渠道提供且有价格的一个模型。",
+    ),
+    (
+        "A model that an enabled channel serves, and that has no price.",
+        "启用的渠道提供而没有价格的一个模型。",
     ),
     ("A part of the name.", "名称的一部分。"),
     (
@@ -179,9 +182,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Models it may call; empty: all.", "可调用的模型; 空: 全部。"),
     ("Models served.", "提供的模型。"),
     (
-        "Models that an enabled channel serves and that have no price: they are free; at most \
-         50, and `/api/price/unpriced` has them all.",
-        "启用的渠道提供而没有价格的模型: 免费; 最多 50 个, 全部见 `/api/price/unpriced`。",
+        "Models that an enabled channel serves and that have no price: they are free, or refused, \
+         as `CUSTOM_PASS_UNPRICED` says; at most 50, and `/api/price/unpriced` has them all.",
+        "启用的渠道提供而没有价格的模型: 免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定; 最多 50 个, \
+         全部见 `/api/price/unpriced`。",
     ),
     (
         "Models that were called: the requests of clients, in steps of 15 minutes. At most 1000.",
@@ -233,14 +237,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "Prices of counted units, in quota: an object by unit.",
         "各计量单位的价格 (额度): 以单位为键的对象。",
     ),
-    ("Requests a minute; `null`: no limit of its own.", "每分钟请求数; `null`: 没有单独的限制。"),
-    ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
-    ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
-    (
     (
         "Reference of that lot, by which it is found; empty: made with plain SQL.",
         "该批次的编号, 按它查找; 空: 用 SQL 直接生成。",
     ),
+    ("Requests a minute; `null`: no limit of its own.", "每分钟请求数; `null`: 没有单独的限制。"),
+    ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
+    ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
+    (
         "Since when one is under way, in seconds since 1970; none: none is.",
         "正在进行的核对开始于何时, 1970 年以来的秒数; 空: 没有。",
     ),
@@ -294,7 +298,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The version of its program.", "程序版本。"),
     ("Their name at the time.", "当时的用户名。"),
     ("Their name.", "用户名。"),
-    ("There is no price: calls are free.", "没有价格: 调用免费。"),
+    (
+        "There is no price: calls are free, or refused, as `CUSTOM_PASS_UNPRICED` says.",
+        "没有价格: 调用免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定。",
+    ),
     (
         "They were told, and the balance has not risen above it since.",
         "已经提醒过, 此后余额没有回升到阈值之上。",

@@ -55,7 +55,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Delete a code", "删除兑换码"),
     ("Delete a group", "删除分组"),
     ("Delete a key", "删除令牌"),
-    ("Delete a price: the model is free from then on", "删除价格, 此后该模型免费"),
+    (
+        "Delete a price: the model is free from then on, or refused",
+        "删除价格, 此后该模型免费或被拒绝",
+    ),
     ("Delete a user", "删除用户"),
     ("Delete a webhook", "删除回调地址"),
     ("Delete an own protocol", "删除自定义协议"),

@@ -286,7 +286,7 @@ fn prices(table: CallTable) -> CallTable {
     let import = import.takes(PriceTable::read);
     let preview = one::<PricePreview>("What a price would come to; nothing is changed");
     let group = one::<GroupView>("Create or replace a group").takes(GroupInput::read);
-    let by_name = nothing("Delete a price: the model is free from then on");
+    let by_name = nothing("Delete a price: the model is free from then on, or refused");
     let changes = one::<ImportPreview>("What a table would change, line by line; nothing changes");
     let changes = changes.takes(price_changes::read_csv);
     let unpriced = page::<UnpricedModel>("Models that channels serve without a price: free");

@@ -318,7 +318,7 @@ pub async fn list(
     conditions.page(&state.db, (COLUMNS, "abilities", "model_name"), page, view).await
 }
 
-/// Takes the price of a model away: it is free from then on.
+/// Takes the price of a model away: it is free from then on, or refused.
 ///
 /// # Errors
 /// When it has none, or the database fails.

@@ -65,8 +65,8 @@ pub struct Attention {
     pub channels_off: Vec<ChannelOff>,
     /// How many there are.
     pub channels_off_total: i64,
-    /// Models that an enabled channel serves and that have no price: they are free; at most 50,
-    /// and `/api/price/unpriced` has them all.
+    /// Models that an enabled channel serves and that have no price: they are free, or refused, as
+    /// `CUSTOM_PASS_UNPRICED` says; at most 50, and `/api/price/unpriced` has them all.
     pub unpriced_models: Vec<String>,
     /// How many there are.
     pub unpriced_total: i64,

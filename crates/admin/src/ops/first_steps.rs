@@ -14,7 +14,7 @@ pub struct FirstSteps {
     pub channel: Option<FirstChannel>,
     /// A model that an enabled channel serves, and that has a price.
     pub priced_model: Option<String>,
-    /// A model that an enabled channel serves free.
+    /// A model that an enabled channel serves, and that has no price.
     pub unpriced_model: Option<String>,
     /// An enabled user with a balance.
     pub user: Option<FirstUser>,

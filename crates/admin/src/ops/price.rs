@@ -26,7 +26,7 @@ pub struct OwnPrice {
     pub model_name: String,
     /// The protocol that it is called by: that of the channel that is tried first.
     pub protocol: String,
-    /// There is no price: calls are free.
+    /// There is no price: calls are free, or refused, as `CUSTOM_PASS_UNPRICED` says.
     pub free: bool,
     /// A call, in quota; of models priced per call.
     pub a_call: Option<Quota>,

@@ -1,4 +1,4 @@
-//! Models that are served without a price.
+//! Models that channels serve and that have no price: they are free, or refused.
 
 use crate::page::{Page, PageRequest, Query};
 use crate::{Actor, AdminError, AdminState};
@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 const SERVED: &str = "SELECT models FROM channels WHERE status = 1";
 const PRICED: &str = "SELECT model_name FROM abilities";
 
-/// A model that an enabled channel serves and that has no price: it is free.
+/// A model that an enabled channel serves and that has no price: it is free, or refused, as
+/// `CUSTOM_PASS_UNPRICED` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UnpricedModel {
     /// The model, or the pattern that channels serve.

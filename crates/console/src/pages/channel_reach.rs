@@ -87,6 +87,11 @@ fn reason(lang: Lang, why: &str) -> (&'static str, &'static str, &'static str) {
             ("未对该分组开放", "没有渠道向该分组提供此模型"),
             ("not for the group", "No channel serves the model for this group"),
         ),
+        "unpriced" => (
+            "bad",
+            ("未定价, 被拒绝", "没有价格的模型会被拒绝 (CUSTOM_PASS_UNPRICED)"),
+            ("no price: refused", "Models without a price are refused (CUSTOM_PASS_UNPRICED)"),
+        ),
         "price" => (
             "bad",
             ("价格无法读取", "价格无法读取, 调用会被拒绝"),

@@ -102,8 +102,12 @@ pub(super) fn ratios(form: &Form) -> Result<Vec<(&'static str, String)>, AdminEr
         return Err(AdminError::field("prompt_million", "请填写每百万输入 Tokens 的美元价", en));
     };
     if prompt <= 0 {
-        let en = "must be above $0: without a price the model is free";
-        return Err(AdminError::field("prompt_million", "必须大于 0; 免费的模型不需要价格", en));
+        let en = "must be above $0: a model without a price is free, or refused";
+        return Err(AdminError::field(
+            "prompt_million",
+            "必须大于 0; 没有价格的模型免费或被拒绝",
+            en,
+        ));
     }
     let ratio = |micros: i128| format!("{}.{:06}", micros / MILLION, micros % MILLION);
     let worth = |of: Option<i128>| {

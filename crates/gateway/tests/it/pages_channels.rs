@@ -105,4 +105,22 @@ on_both_databases! {
         assert!(!journal.contains("the channel first"), "{journal}");
         world.close().await;
     }
+
+    async fn a_model_without_a_price_is_not_called_free_where_it_is_refused(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
+        let one = world.channel(&["gift"], json!({"name": "one"})).await;
+        let told = world.admin().get(&format!("/api/channel/{one}/reach")).await;
+        let cell = &told["models"][0]["groups"][0];
+        let cell = (&cell["reachable"], &cell["why"], &cell["free"]);
+        assert_eq!(cell, (&json!(false), &json!("unpriced"), &json!(false)), "{told}");
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/channels/{one}");
+        let page = root.get(&path).await.expect(200).text();
+        let matrix = words(&between(&page, "<table class=\"reach\">", "</table>").unwrap());
+        assert!(matrix.contains("no price: refused") && !matrix.contains("free"), "{matrix}");
+        root.lang = "zh";
+        let page = root.get(&path).await.expect(200).text();
+        assert!(page.contains("未定价, 被拒绝"), "{page}");
+        world.close().await;
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::get;
 use crate::ops::price::{self, OwnPrice};
+use crate::ops::unpriced;
 use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota};
 use serde::Serialize;
@@ -34,11 +35,12 @@ pub struct GroupReach {
     pub reachable: bool,
     /// Why not: `disabled`, `unusable` (the row can't be read), `other_channels` (others serve the
     /// model for the group, and this one does not name it), `group` (nothing serves it for the
-    /// group), `price` (a price or ratio that can't be read).
+    /// group), `price` (a price or ratio that can't be read), `unpriced` (there is no price, and
+    /// `CUSTOM_PASS_UNPRICED` is `reject`).
     pub why: Option<&'static str>,
     /// How many channels are tried before it, by their priority.
     pub after: i64,
-    /// There is no price: calls are free.
+    /// There is no price, and calls are free.
     pub free: bool,
     /// A call, in quota; of models priced per call.
     pub a_call: Option<Quota>,
@@ -61,14 +63,22 @@ pub async fn reach(
     let channel = get(state, id).await?;
     let catalog = price::live_catalog(state)?;
     let groups: Vec<String> = catalog.groups().into_iter().map(str::to_owned).collect();
+    let refused = unpriced::are_refused(state);
+    let of_group = |group: &String, name: &str| of_group(&catalog, id, (group, name), refused);
     let model = |name: &String| ModelReach {
         model_name: name.clone(),
-        groups: groups.iter().map(|group| of_group(&catalog, id, group, name)).collect(),
+        groups: groups.iter().map(|group| of_group(group, name)).collect(),
     };
     Ok(ChannelReach { models: channel.models.iter().map(model).collect(), groups })
 }
 
-fn of_group(catalog: &Catalog, id: ChannelId, group: &str, model: &str) -> GroupReach {
+/// `refused`: calls of models without a price are.
+fn of_group(
+    catalog: &Catalog,
+    id: ChannelId,
+    (group, model): (&str, &str),
+    refused: bool,
+) -> GroupReach {
     let candidates = catalog.candidates(group, model);
     let own = candidates.iter().find(|channel| channel.id == id);
     let price = price::in_group(catalog, group, model);
@@ -78,6 +88,9 @@ fn of_group(catalog: &Catalog, id: ChannelId, group: &str, model: &str) -> Group
         (None, _) if candidates.is_empty() => Some("group"),
         (None, _) => Some("other_channels"),
         (Some(_), _) if price.is_none() => Some("price"),
+        (Some(_), _) if refused && price.as_ref().is_some_and(|price| price.free) => {
+            Some("unpriced")
+        }
         (Some(_), _) => None,
     };
     let before = own.map_or(0, |own| {

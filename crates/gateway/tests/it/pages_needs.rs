@@ -1,7 +1,7 @@
 //! What needs attention stands on the first page: books that do not balance, and money that is
 //! held until an operator decides.
 
-use crate::pages::{Browser, between};
+use crate::pages::{Browser, PASSWORD, between};
 use crate::vendor_tasks::{NEVER, Vendor};
 use crate::world::World;
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
@@ -80,6 +80,44 @@ on_both_databases! {
         root.send("/console/tasks/2/decide", form).await.expect(303);
         let page = root.get("/console").await.expect(200).text();
         assert!(!page.contains("waits for your decision"), "{page}");
+        world.close().await;
+    }
+}
+
+on_sqlite! {
+    async fn a_health_check_is_told_to_root_and_without_the_books(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(1_000).await;
+        let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
+        world.admin().user(adam).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        let needs = async |browser: &Browser<'_>| {
+            let page = browser.get("/console").await.expect(200).text();
+            between(&page, "<table class=\"needs\">", "</table>").unwrap_or_default()
+        };
+        let wrong = |by: i64| {
+            let id = ann.id;
+            format!(
+                "UPDATE users SET quota = quota + {by}, revision = revision + 1 WHERE id = {id}"
+            )
+        };
+        root.get("/console/doctor").await.expect(200);
+        let before = needs(&root).await;
+        world.db.execute(&wrong(7)).await;
+        world.admin().get("/api/audit/ledger").await;
+        root.get("/console/doctor").await.expect(200);
+        let after = needs(&root).await;
+        assert!(after.contains("Books do not balance"), "{after}");
+        // Its row counts what it counted before: the books have their own.
+        let row = |needs: &str| between(needs, "the last check: ", " · ").unwrap_or_default();
+        assert_eq!(row(&after), row(&before), "{after}");
+        // The page of its findings is root's.
+        let of_admin = needs(&adam).await;
+        assert!(of_admin.contains("Books do not balance"), "{of_admin}");
+        assert!(!of_admin.contains("the last check"), "{of_admin}");
+        world.db.execute(&wrong(-7)).await;
+        world.admin().get("/api/audit/ledger").await;
         world.close().await;
     }
 }

@@ -13,10 +13,6 @@ use utoipa::ToSchema;
 
 /// How far back calls that failed count, so that it follows soon once something was fixed.
 const RECENT_MINUTES: i64 = 15;
-/// Fewer calls say nothing about a rate.
-const MIN_CALLS: u64 = 20;
-/// The handbook's alert: more failed calls than these, in per cent.
-const MAX_FAILED_PERCENT: u64 = 10;
 
 /// Most names of a list; how many there are is counted beside.
 const MAX_NAMED: usize = 50;
@@ -116,17 +112,13 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         channels_on: counts.get("channels_on")?,
         users: counts.get("users")?,
         users_below_zero: counts.get("users_below_zero")?,
-        failing: requests_of(state, RECENT_MINUTES).filter(is_much),
+        failing: requests_of(state, RECENT_MINUTES).filter(TrafficCounts::fails_much),
         breakers_open: breakers_open(state).await?,
         channels_off: off.iter().map(channel).collect::<Result<_, AdminError>>()?,
         channels_off_total: counts.get("channels_failed")?,
         unpriced_total: i64::try_from(unpriced.len()).unwrap_or(i64::MAX),
         unpriced_models: unpriced.into_iter().take(MAX_NAMED).map(|it| it.model_name).collect(),
     })
-}
-
-fn is_much(counts: &TrafficCounts) -> bool {
-    counts.calls >= MIN_CALLS && counts.failed * 100 > MAX_FAILED_PERCENT * counts.calls
 }
 
 /// Channels whose breaker is open, and whose account is not what is the matter.

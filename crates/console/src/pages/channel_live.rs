@@ -63,17 +63,12 @@ pub(super) fn cells(lang: Lang, channel: &ChannelView) -> Markup {
         };
     };
     html! {
-        td.num.hide.bad[is_much(counts)] title=(why_of(lang, counts)) {
+        td.num.hide.bad[counts.fails_much()] title=(why_of(lang, counts)) {
             (show::share(counts.failed, counts.calls))
         }
         td.num.hide { (show::some_ms(counts.p95_ms)) }
         td.num.hide { (in_flight) }
     }
-}
-
-/// A tenth and more of the calls failed.
-fn is_much(counts: &TrafficCounts) -> bool {
-    counts.failed > 0 && counts.failed * 10 >= counts.calls
 }
 
 /// `429 × 3, cut × 1`
@@ -250,7 +245,7 @@ fn busy_row(lang: Lang, channel: &ChannelTrafficView, name: &str) -> Markup {
         tr {
             td.cut { a href={ "/console/channels/" (channel.channel_id.0) } { (name) } }
             td.num { (show::count(i64::try_from(counts.calls).unwrap_or(i64::MAX))) }
-            td.num.bad[is_much(counts)] title=(why_of(lang, counts)) {
+            td.num.bad[counts.fails_much()] title=(why_of(lang, counts)) {
                 (show::share(counts.failed, counts.calls))
             }
             td.num.hide { (show::some_ms(counts.p95_ms)) }

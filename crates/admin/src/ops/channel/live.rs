@@ -48,6 +48,19 @@ pub struct TrafficCounts {
     pub failures: Vec<FailureCount>,
 }
 
+/// Fewer calls say nothing about a rate.
+const MIN_CALLS: u64 = 20;
+/// The handbook's alert: more failed calls than these, in per cent.
+const MAX_FAILED_PERCENT: u64 = 10;
+
+impl TrafficCounts {
+    /// Whether so many of enough calls failed that somebody should look.
+    #[must_use]
+    pub const fn fails_much(&self) -> bool {
+        self.calls >= MIN_CALLS && self.failed * 100 > MAX_FAILED_PERCENT * self.calls
+    }
+}
+
 /// Calls that failed alike.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FailureCount {

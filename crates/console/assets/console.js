@@ -1,4 +1,4 @@
-// What pages do besides being read. Everything works without it, but for copying and shortcuts.
+// What pages do besides being read. What is missing without it is listed in docs/console.md.
 (() => {
   'use strict';
   const zh = document.documentElement.lang.startsWith('zh');
@@ -67,7 +67,11 @@
   document.addEventListener('submit', (event) => {
     const form = event.target;
     if (!(form instanceof HTMLFormElement) || !form.dataset.confirm || !confirmation) return;
-    if (form.dataset.confirmed) return;
+    if (form.dataset.confirmed) {
+      // Once: who comes back to the page is asked again.
+      delete form.dataset.confirmed;
+      return;
+    }
     event.preventDefault();
     asking = form;
     const yes = confirmation.querySelector('[value=yes]');
@@ -93,7 +97,9 @@
     setTimeout(() => { for (const button of all('button:not([type=button])', form)) button.disabled = true; });
   });
   addEventListener('pageshow', (event) => {
-    if (event.persisted) for (const button of all('form[method=post] button')) button.disabled = false;
+    if (!event.persisted) return;
+    for (const button of all('form[method=post] button')) button.disabled = false;
+    countTicks();
   });
 
   document.addEventListener('change', (event) => {

@@ -100,4 +100,34 @@ on_sqlite! {
         window.close().await;
         world.close().await;
     }
+
+    async fn who_comes_back_to_a_page_is_asked_again(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/keys").await;
+        // What would be sent is counted, and not sent: the page stays, as if one came back to it.
+        let count = "window.sent = 0; addEventListener('submit', (event) => {
+            if (event.defaultPrevented || event.target.method !== 'post') return;
+            window.sent += 1;
+            event.preventDefault();
+        })";
+        window.script(count).await;
+        let delete = "form[action$='/delete'] button";
+        window.click(delete).await;
+        window.click("#confirm button[value=yes]").await;
+        until(&window, "the form to be sent", "return window.sent === 1").await;
+        let back = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }));
+            return !document.querySelector(\"form[action$='/delete'] button\").disabled";
+        until(&window, "the button to be there again", back).await;
+        let batch = "return document.querySelector('#batch button').disabled";
+        assert_eq!(window.script(batch).await, true, "nothing is ticked");
+        window.click(delete).await;
+        let asks = "return document.getElementById('confirm').open";
+        assert_eq!(window.script(asks).await, true);
+        assert_eq!(window.script("return window.sent").await, 1);
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
 }

@@ -19,7 +19,7 @@ const LINES: &[Line] = &[
     ("group.delete", "删除分组倍率 {}", "deleted the group {}"),
     ("group.put", "设置分组倍率 {}", "set the group {}"),
     ("notice.put", "设置公告", "set the notice"),
-    ("option.change", "设置 {}（本节点，重启前有效）", "set {} on this node, until its restart"),
+    ("option.change", "设置 {} (本节点, 重启前有效)", "set {} on this node, until its restart"),
     ("protocol.delete", "删除协议 {}", "deleted the protocol {}"),
     ("protocol.put", "设置协议 {}", "set the protocol {}"),
     ("redemption.create", "生成兑换码 {}", "made codes: {}"),
@@ -37,18 +37,18 @@ const LINES: &[Line] = &[
     ("user.create", "创建用户 {}", "created the user {}"),
     ("user.delete", "删除用户 {}", "deleted the user {}"),
     ("user.login", "用户 {} 登录", "{} logged in"),
-    ("user.login_failed", "用户 {} 登录失败 ({})，来自 {}", "login as {} failed ({}), from {}"),
+    ("user.login_failed", "用户 {} 登录失败 ({}), 来自 {}", "login as {} failed ({}), from {}"),
     ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),
     ("user.password", "用户 {} 修改密码", "{} changed the password"),
     (
         "user.password_refused",
-        "用户 {} 修改密码失败 ({})，来自 {}",
+        "用户 {} 修改密码失败 ({}), 来自 {}",
         "{} did not change the password ({}), from {}",
     ),
     ("user.session_end", "用户 {} 结束一个会话", "{} ended a session"),
     (
         "user.token_refused",
-        "用户 {} 访问令牌错误 ({})，来自 {}",
+        "用户 {} 访问令牌错误 ({}), 来自 {}",
         "an access token of {} was refused ({}), from {}",
     ),
     ("user.update", "修改用户 {}", "changed the user {}"),
@@ -111,7 +111,7 @@ mod tests {
             ("user.low_balance", "设置余额提醒", "set the warning of a low balance"),
             (
                 "user.login_failed",
-                "用户 ann 登录失败 (wrong_password)，来自 ::1",
+                "用户 ann 登录失败 (wrong_password), 来自 ::1",
                 "login as ann failed (wrong password), from ::1",
             ),
             ("task.requeue", "任务 t (#3): task.requeue", "asked again about the task t (#3)"),
@@ -119,8 +119,8 @@ mod tests {
             assert_eq!(in_english(action, content).as_deref(), Some(english));
         }
         let failed =
-            in_words(Lang::Zh, "user.login_failed", "用户 ann 登录失败 (wrong_password)，来自 ::1");
-        assert_eq!(failed.as_deref(), Some("用户 ann 登录失败 (密码错误)，来自 ::1"));
+            in_words(Lang::Zh, "user.login_failed", "用户 ann 登录失败 (wrong_password), 来自 ::1");
+        assert_eq!(failed.as_deref(), Some("用户 ann 登录失败 (密码错误), 来自 ::1"));
         assert_eq!(in_english("user.login", "用户 ann"), None);
         assert_eq!(in_english("user.low_balance", "设置余额提醒 x"), None);
         assert_eq!(in_english("other", "用户 ann 登录"), None);

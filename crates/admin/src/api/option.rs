@@ -7,7 +7,7 @@ use crate::ops::option::{self, OptionInput};
 use axum::extract::State;
 
 /// The scope of a change, stated so that it is not mistaken for a permanent one.
-const REACH: &str = "本节点立即生效，重启后失效 (in force on this node now, until it is restarted)";
+const REACH: &str = "本节点立即生效, 重启后失效 (in force on this node now, until it is restarted)";
 
 pub(super) async fn list(
     State(state): State<AdminState>,

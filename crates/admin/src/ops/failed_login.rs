@@ -67,7 +67,7 @@ pub(super) async fn tell(
         reason,
     );
     if news && state.logins.take_line(state.clock.now()) {
-        let content = format!("用户 {} {words} ({reason})，来自 {client}", who.username);
+        let content = format!("用户 {} {words} ({reason}), 来自 {client}", who.username);
         let details = json!({ "by": null, "address": client, "reason": reason });
         let line = record::manage(state, &who, Subject::Other, (action, content), details);
         state.db.write_all(vec![line]).await?;

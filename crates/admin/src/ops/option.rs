@@ -116,7 +116,7 @@ pub async fn change(
     }
     let Changed { now, before } =
         options.change(&key, value.as_deref()).map_err(|refused| refusal(&key, refused))?;
-    let content = format!("设置 {} = {}（本节点，重启前有效）", now.key, now.value);
+    let content = format!("设置 {} = {} (本节点, 重启前有效)", now.key, now.value);
     let details = json!({ "key": now.key, "value": now.value, "source": now.source });
     let told = ("option.change", content);
     let line = record::write(state, actor, vec![], Subject::Other, told, details).await;
@@ -161,7 +161,7 @@ fn refusal(key: &str, refused: OptionRefused) -> AdminError {
         ),
         OptionRefused::NotAllowed(allowed) => AdminError::field(
             "value",
-            format!("{key} 的取值不合法，允许：{allowed}"),
+            format!("{key} 不能取这个值"),
             format!("allowed for {key} is {allowed}"),
         ),
     }

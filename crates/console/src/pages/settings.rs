@@ -19,6 +19,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let mut settings = option::list(&visit.state, &visit.actor)?.items;
     let word = visit.asked("keyword").to_lowercase();
     let fits = |text: &str| text.to_lowercase().contains(&word);
+    let in_file = has_file(&settings);
     settings.retain(|setting| fits(setting.key) || fits(meaning(lang, setting)));
     let (set, default): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| setting.source != "default");
@@ -33,20 +34,20 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 (parts::empty(lang.say("没有符合条件的设置。", "No setting fits this filter."), None))
             }
             // What was changed comes first.
-            (section(&visit, lang.say("已设置", "Set here"), &set))
+            (section(&visit, lang.say("已设置", "Set here"), &set, in_file))
             @for part in SECTIONS {
                 @let own = default.iter().filter(|it| part.has(it.key)).copied();
-                (section(&visit, part.title(lang), &own.collect::<Vec<_>>()))
+                (section(&visit, part.title(lang), &own.collect::<Vec<_>>(), in_file))
             }
             @let rest = default.iter().filter(|it| !SECTIONS.iter().any(|part| part.has(it.key)));
-            (section(&visit, lang.say("其他", "Others"), &rest.copied().collect::<Vec<_>>()))
+            (section(&visit, lang.say("其他", "Others"), &rest.copied().collect::<Vec<_>>(), in_file))
         }
     };
     let title = lang.say("设置", "Settings");
     Ok(ShellPage::new(title, ENTRY).show(&visit, body))
 }
 
-fn section(visit: &Visit, title: &str, settings: &[&OptionView]) -> Markup {
+fn section(visit: &Visit, title: &str, settings: &[&OptionView], in_file: bool) -> Markup {
     let lang = visit.lang();
     html! {
         @if !settings.is_empty() {
@@ -59,7 +60,7 @@ fn section(visit: &Visit, title: &str, settings: &[&OptionView]) -> Markup {
                         th { (lang.say("含义", "Meaning")) }
                         (parts::acts_head(lang))
                     } }
-                    tbody { @for setting in settings { (row(visit, setting)) } }
+                    tbody { @for setting in settings { (row(visit, setting, in_file)) } }
                 }
             }
         }
@@ -84,7 +85,7 @@ fn source(lang: Lang, setting: &OptionView) -> String {
     }
 }
 
-fn row(visit: &Visit, setting: &OptionView) -> Markup {
+fn row(visit: &Visit, setting: &OptionView, in_file: bool) -> Markup {
     let lang = visit.lang();
     let is_default = setting.source == "default";
     html! {
@@ -95,7 +96,19 @@ fn row(visit: &Visit, setting: &OptionView) -> Markup {
                 @else { span.mono { (setting.value) } }
                 @if !is_default { br; span.muted.small { (source(lang, setting)) } }
             }
-            td.wrap.muted { (meaning(lang, setting)) }
+            td.wrap.muted {
+                (meaning(lang, setting))
+                @if setting.source == "runtime" {
+                    p.small {
+                        @if in_file {
+                            (lang.say("写入配置文件以长期生效: ", "To keep it, in the file of settings: "))
+                        } @else {
+                            (lang.say("设置环境变量以长期生效: ", "To keep it, in the environment: "))
+                        }
+                        code.mono.break { (line_to_keep(setting.key, &setting.value, in_file)) }
+                    }
+                }
+            }
             td.acts { @if setting.live {
                 a href={
                     "/console/settings/edit?key=" (step(setting.key))
@@ -129,12 +142,28 @@ async fn saved(visit: &Visit) -> Result<OptionView, AdminError> {
     option::change(&visit.state, &visit.actor, OptionInput::read(object.fields()?)?).await
 }
 
+/// Whether this process has a file of settings.
+fn has_file(settings: &[OptionView]) -> bool {
+    settings.iter().any(|it| it.key == "CUSTOM_PASS_CONFIG_FILE" && !it.value.is_empty())
+}
+
+/// The line that keeps a value beyond the restart: of the file, which is JSON, or of the
+/// environment, as a shell reads it.
+fn line_to_keep(key: &str, value: &str, in_file: bool) -> String {
+    if in_file {
+        return format!("\"{key}\": {}", serde_json::Value::from(value));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+=".contains(c);
+    match value.chars().all(is_plain) {
+        true => format!("{key}={value}"),
+        false => format!("{key}='{}'", value.replace('\'', r"'\''")),
+    }
+}
+
 fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let settings = option::list(&visit.state, &visit.actor)?.items;
-    let has_file = settings
-        .iter()
-        .any(|setting| setting.key == "CUSTOM_PASS_CONFIG_FILE" && !setting.value.is_empty());
+    let has_file = has_file(&settings);
     let setting = settings.into_iter().find(|setting| setting.key == key);
     let none = || AdminError::not_found("设置项", "setting of this name");
     let setting = setting.ok_or_else(none)?;
@@ -152,7 +181,9 @@ fn page(visit: &Visit, key: &str, complaint: Option<&Complaint>) -> Handled {
                 } @else {
                     (lang.say("请设置服务的环境变量: ", "set it in the service's environment: "))
                 }
-                code.mono { (setting.key) "=…" }
+                code.mono.break {
+                    (line_to_keep(setting.key, fields.now("value", &setting.value), has_file))
+                }
             }
             p.muted { (meaning(lang, &setting)) }
             (fields.field(FormField::new("value", setting.key)

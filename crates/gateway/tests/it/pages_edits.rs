@@ -288,3 +288,24 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_sqlite! {
+    async fn a_setting_says_the_line_that_keeps_it(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let set = |value: &str| encoded(&[("key", "LOG_LEVEL"), ("value", value)]);
+        root.send("/console/settings/edit", &set("debug")).await.expect(303);
+        for page in ["/console/settings", "/console/settings/edit?key=LOG_LEVEL"] {
+            let page = root.get(page).await.expect(200).text();
+            assert!(page.contains(">LOG_LEVEL=debug</code>"), "{page}");
+        }
+        // What may stand there is told at the field, in the reader's language.
+        let mut root = root;
+        root.lang = "zh";
+        let page = root.send("/console/settings/edit", &set("loud")).await.expect(422).text();
+        let complaint = between(&page, "class=\"complaint\"", "</p>").unwrap();
+        assert!(complaint.contains("LOG_LEVEL 不能取这个值"), "{complaint}");
+        assert!(!complaint.contains("trace"), "{complaint}");
+        world.close().await;
+    }
+}

@@ -46,6 +46,17 @@ pub(super) fn words(lang: Lang, line: &LogView) -> Cow<'_, str> {
     action().map_or(Cow::Borrowed(notes::one_of_two(lang, &line.content)), Cow::Owned)
 }
 
+/// What a line is about: its model, its words, or both, where somebody has moved money for a call.
+pub(super) fn subject(line: &LogView, words: &str) -> Markup {
+    html! {
+        @if line.model_name.is_empty() { (words) }
+        @else {
+            (line.model_name)
+            @if line.reference.is_some() { span.muted { " · " (words) } }
+        }
+    }
+}
+
 /// The types, as a reader knows them: of the lines of administration, users see their own log-ins.
 fn word_for<'a>(visit: &Visit, kind: &'a str) -> &'a str {
     match kind {
@@ -181,7 +192,7 @@ fn row(visit: &Visit, line: &LogView, keys: &KeyNames) -> Markup {
             td { (type_state(&line.r#type, word)) }
             td.cut title=(words) {
                 @if line.model_name.is_empty() { span.muted { (words) } }
-                @else { (line.model_name) }
+                @else { (subject(line, &words)) }
             }
             (key_cell(visit, line.token_id, keys))
             (show::moved_cell(line.delta))

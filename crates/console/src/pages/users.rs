@@ -502,10 +502,7 @@ fn journal_row(
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }
             td { (log_page::type_word(lang, &line.r#type).unwrap_or(&line.r#type)) }
-            td.wrap {
-                @if line.model_name.is_empty() { (log_page::words(lang, line)) }
-                @else { (line.model_name) }
-            }
+            td.wrap { (log_page::subject(line, &log_page::words(lang, line))) }
             (show::moved_cell(line.delta))
             td.num.hide.muted {
                 @if line.delta.0 == 0 { (show::NOTHING) } @else { (show::count_moved(line.delta)) }
@@ -519,6 +516,7 @@ fn journal_row(
                     a href={ "/console/explain/" (step(&line.request_id)) } {
                         (lang.say("说明", "Explain"))
                     }
+                    " "
                 }
                 @if is_reversed {
                     span.muted { (lang.say("已冲正", "reversed")) }

@@ -121,6 +121,13 @@ on_both_databases! {
         assert!(page.contains("amount=80q") && !page.contains("refunded $"), "{page}");
         let page = root.get(&user).await.expect(200).text();
         assert!(page.contains(">reversed<") && reversal_of(&page, line).is_none(), "{page}");
+        // Both lines say the model, who moved it and why.
+        for words in ["our fault (by root)", &format!("reverses line #{line}: a slip (by root)")] {
+            assert!(page.contains(&format!("chat<span class=\"muted\"> · {words}")), "{page}");
+        }
+        let log = root.get("/console/log?type=refund").await.expect(200).text();
+        assert!(log.contains("chat<span class=\"muted\"> · our fault (by root)"), "{log}");
+        assert!(!page.contains("Explain</a><"), "{page}");
         let newest = "SELECT id FROM logs WHERE type = 'refund' ORDER BY id DESC LIMIT 1";
         let newest = world.db.i64(newest).await;
         assert!(newest > line && reversal_of(&page, newest).is_none(), "{page}");

@@ -3,11 +3,10 @@
 use super::batch::{self, BatchList};
 use super::play::{self, CallingKey};
 use super::users;
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{
-    self, FormField, FormFields, action, chosen, filters, form_page, on_or_off, pager, typed,
-};
+use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
+use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done};
@@ -176,14 +175,17 @@ pub(crate) async fn delete(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 
 /// `GET /console/keys/new`
 pub(crate) async fn new(Here(visit): Here) -> Handled {
-    edit_page(&visit, None, None).await
+    edit_page(&visit, None, &FormSays::Nothing).await
 }
 
 /// `POST /console/keys/new`: returns the key, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     match created(&visit).await {
         Ok(created) => shown(&visit, &created).await,
-        Err(error) => edit_page(&visit, None, Some(&Complaint::of(error, visit.lang())?)).await,
+        Err(error) => {
+            let complaint = Complaint::of(error, visit.lang())?;
+            edit_page(&visit, None, &FormSays::Complaint(complaint)).await
+        }
     }
 }
 
@@ -270,23 +272,59 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
 /// `GET /console/keys/{id}/edit`
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
-    edit_page(&visit, Some(&key), None).await
+    edit_page(&visit, Some(&key), &FormSays::Nothing).await
 }
 
 /// `POST /console/keys/{id}/edit`
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
-    match saved(&visit, &key).await {
-        Ok(_) => Ok(done(ENTRY, "saved")),
-        Err(error) => {
-            edit_page(&visit, Some(&key), Some(&Complaint::of(error, visit.lang())?)).await
-        }
-    }
+    let says = match saved(&visit, &key).await {
+        Ok(None) => return Ok(done(ENTRY, "saved")),
+        Ok(Some(changed)) => FormSays::Replaces(changed),
+        Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
+    };
+    edit_page(&visit, Some(&key), &says).await
 }
 
-async fn saved(visit: &Visit, key: &TokenView) -> Result<TokenView, AdminError> {
+/// Saves it; or returns what others have changed since the form was opened.
+async fn saved(visit: &Visit, key: &TokenView) -> Result<Option<ChangedMeanwhile>, AdminError> {
     let input = TokenInput::read(object(visit, Some(key))?.fields()?)?;
-    token::update(&visit.state, &visit.actor, key.id, input).await
+    let typed = |name| Some(text_typed(&visit.form, name));
+    let changed = ChangedMeanwhile::unseen(&visit.form, &texts(key), typed);
+    if changed.is_none() {
+        token::update(&visit.state, &visit.actor, key.id, input).await?;
+    }
+    Ok(changed)
+}
+
+/// The fields of a key that its form replaces. What may still be spent has a guard of its own, as
+/// calls change it.
+fn texts(key: &TokenView) -> FieldTexts {
+    let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    vec![
+        ("name", key.name.clone()),
+        ("models", key.models.join(", ")),
+        ("allow_ips", key.allow_ips.join(", ")),
+        ("group", key.group.clone().unwrap_or_default()),
+        ("expired_time", show::moment(key.expired_time)),
+        ("rate_limit_rpm", number(key.rate_limit_rpm)),
+        ("rate_limit_tpm", number(key.rate_limit_tpm)),
+        ("daily_limit", money(key.spending.daily_limit)),
+        ("monthly_limit", money(key.spending.monthly_limit)),
+    ]
+}
+
+/// One of them as it was typed.
+fn text_typed(form: &Form, name: &'static str) -> String {
+    let text = form.text(name);
+    match name {
+        "models" | "allow_ips" => listed(text).join(", "),
+        "daily_limit" | "monthly_limit" => {
+            show::read_amount(text).map_or_else(|| text.to_owned(), show::usd)
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// Names to choose from: of users and of groups.
@@ -304,17 +342,22 @@ async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
 async fn edit_page(
     visit: &Visit,
     key: Option<&TokenView>,
-    complaint: Option<&Complaint>,
+    says: &FormSays<ChangedMeanwhile>,
 ) -> Handled {
     let lang = visit.lang();
-    let fields = FormFields::new(visit.lang(), &visit.form, complaint);
+    let fields = says.fields(lang, &visit.form);
+    let now = key.map(|key| mark_of(&texts(key))).unwrap_or_default();
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {
         form.form method="post" action=(action) {
             (csrf(visit))
             (visit.then_field())
-            (parts::complaint(lang, complaint))
+            @if key.is_some() {
+                input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
+            }
+            (parts::complaint(lang, says.complaint()))
+            @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (suggestions(visit).await?)
             div.pair {
                 (fields.field(FormField::new("name", lang.say("名称", "Name"))
@@ -338,7 +381,7 @@ async fn edit_page(
         Some(key) => tell!(lang, "令牌 {} {}", "Key {} {}", key.name, key.key_hint),
         None => lang.say("新建令牌", "New key").to_owned(),
     };
-    Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
+    Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
 fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {

@@ -18,27 +18,42 @@ on_both_databases! {
             (key["remain_quota"].clone(), key["unlimited_quota"].clone())
         };
 
+        let hidden = |page: &str, name: &str| {
+            between(page, &format!("name=\"{name}\" value=\""), "\"").unwrap()
+        };
+        // Each form is one that was just opened.
+        let save = async |fields: &[(&str, &str)]| {
+            let page = root.get(&path).await.expect(200).text();
+            let opened = hidden(&page, "opened");
+            let form = encoded(&[fields, &[("opened", &opened)]].concat());
+            root.send(&path, &form).await
+        };
+
         let page = root.get(&path).await.expect(200).text();
         assert!(page.contains("May still spend"), "{page}");
-        let was = between(&page, "name=\"remain_was\" value=\"", "\"").unwrap();
+        let (was, opened) = (hidden(&page, "remain_was"), hidden(&page, "opened"));
         world.pay("m", &key).await.expect(200);
-        let untouched = [("name", "renamed"), ("remain_quota", &was), ("remain_was", &was)];
+        let renamed = [("name", "renamed"), ("remain_quota", &was), ("remain_was", &was)];
+        // A call is no change by another.
+        let untouched = [&renamed[..], &[("opened", &opened)]].concat();
         root.send(&path, &encoded(&untouched)).await.expect(303);
         assert_eq!(left().await, (json!(900), json!(false)));
+        // Another's change is.
+        let again = [&untouched[..], &[("name", "mine")]].concat();
+        let again: Vec<_> = again.into_iter().skip(1).collect();
+        let asked = root.send(&path, &encoded(&again)).await.expect(409).text();
+        assert!(asked.contains("Name: <span class=\"muted break\">renamed</span> → "), "{asked}");
 
         // Also after a complaint: what the form was opened with stays in it.
-        let odd = [&untouched[..], &[("daily_limit", "five")]].concat();
-        let page = root.send(&path, &encoded(&odd)).await.expect(422).text();
-        let kept = between(&page, "name=\"remain_was\" value=\"", "\"").unwrap();
-        assert_eq!(kept, was);
+        let odd = [&renamed[..], &[("daily_limit", "five")]].concat();
+        let page = save(&odd).await.expect(422).text();
+        assert_eq!(hidden(&page, "remain_was"), was);
         let changed = [("name", "renamed"), ("remain_quota", "500q"), ("remain_was", &was)];
-        root.send(&path, &encoded(&changed)).await.expect(303);
+        save(&changed).await.expect(303);
         assert_eq!(left().await, (json!(500), json!(false)));
-        let emptied = [("name", "renamed"), ("remain_quota", ""), ("remain_was", &was)];
-        root.send(&path, &encoded(&emptied)).await.expect(303);
+        save(&[("name", "renamed"), ("remain_quota", ""), ("remain_was", &was)]).await.expect(303);
         assert_eq!(left().await.1, json!(true));
-        let none = [("name", "renamed"), ("remain_quota", ""), ("remain_was", "")];
-        root.send(&path, &encoded(&none)).await.expect(303);
+        save(&[("name", "renamed"), ("remain_quota", ""), ("remain_was", "")]).await.expect(303);
         assert_eq!(left().await.1, json!(true));
         world.close().await;
     }

@@ -58,7 +58,9 @@ on_both_databases! {
         let path = format!("/console/keys/{}/edit", row.i64("id"));
         let page = root.get(&path).await.expect(200).text();
         assert!(input(&page, "expired_time").contains("value=\"2099-01-02T03:04\""), "{page}");
-        root.send(&path, "name=k&expired_time=").await.expect(303);
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let never = format!("name=k&expired_time=&opened={opened}");
+        root.send(&path, &never).await.expect(303);
         let told = world.admin().get(&format!("/api/token/{}", row.i64("id"))).await;
         assert_eq!(told["expired_time"], -1, "{told}");
 

@@ -52,8 +52,8 @@ pub(crate) struct PointerNode {
     pub(crate) whole: bool,
     /// The characters of a string are counted.
     pub(crate) chars: bool,
-    /// What stands below is as what stands here.
-    pub(crate) deep: bool,
+    /// The place of all other members and elements, if they are one.
+    pub(crate) below: NodeId,
 }
 
 /// Where a count comes from.
@@ -183,25 +183,18 @@ impl PointerNode {
         self.keys.iter().find(|(name, _)| resembles(key, name)).map(|(_, id)| *id)
     }
 
-    /// The place of all other members; `own` is this one's.
-    #[inline]
-    pub(crate) const fn below(&self, own: NodeId) -> NodeId {
-        if self.deep { own } else { NONE }
-    }
-
     /// The place of the element `index`.
     #[inline]
-    pub(crate) fn element(&self, own: NodeId, index: u32) -> NodeId {
+    pub(crate) fn element(&self, index: u32) -> NodeId {
         if self.indexed {
-            let member = self.member(index.to_string().as_bytes());
-            return member.unwrap_or_else(|| self.below(own));
+            return self.member(index.to_string().as_bytes()).unwrap_or(self.below);
         }
-        if self.each == NONE && self.deep { own } else { self.each }
+        if self.each == NONE { self.below } else { self.each }
     }
 
-    /// Whether what stands below is as what stands here.
+    /// Whether text that stands below counts.
     #[inline]
     pub(crate) const fn is_deep(&self) -> bool {
-        self.deep
+        self.below != NONE
     }
 }

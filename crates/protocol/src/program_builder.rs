@@ -282,10 +282,18 @@ impl ProgramBuilder {
                 }
             }
         }
-        // Only here, so that what stands at the pointers' ends is no such place.
-        self.drafts[0].deep |= self.is_anywhere;
+        // There pointers lead nowhere: a member deep in a text is not the one that they name.
+        let inner = NodeId::try_from(self.drafts.len()).unwrap_or(NONE);
+        self.drafts.push(NodeDraft { deep: true, ..NodeDraft::default() });
+        let below = |draft: &NodeDraft| if draft.deep { inner } else { NONE };
+        let mut nodes: Vec<_> =
+            self.drafts.into_iter().map(|draft| (below(&draft), draft)).collect();
+        if let Some((root, _)) = nodes.first_mut().filter(|_| self.is_anywhere) {
+            // Only here, so that what stands at the pointers' ends is no such place.
+            *root = 0;
+        }
         PointerProgram {
-            nodes: self.drafts.into_iter().map(NodeDraft::finish).collect(),
+            nodes: nodes.into_iter().map(|(below, draft)| draft.finish(below)).collect(),
             slots: self.slots.into(),
             tests: self.tests.into(),
             filters: self.filters.into_iter().map(|(_, _, words)| words).collect(),
@@ -296,7 +304,7 @@ impl ProgramBuilder {
 }
 
 impl NodeDraft {
-    fn finish(self) -> PointerNode {
+    fn finish(self, below: NodeId) -> PointerNode {
         let has = |wanted: fn(&PointerAction) -> bool| self.actions.iter().any(wanted);
         let text = has(|it| *it == PointerAction::Text);
         let whole = has(|it| *it == PointerAction::Whole);
@@ -311,7 +319,7 @@ impl NodeDraft {
             text,
             whole,
             chars,
-            deep: self.deep,
+            below,
         }
     }
 }

@@ -194,6 +194,27 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
+fn a_pointer_names_no_member_deep_in_a_text() {
+    let library = Library::builtin().unwrap();
+    let read = |protocol: &str, path: &str, body: &str| {
+        let call = library.get(protocol).unwrap().route("POST", path).unwrap();
+        let read = call.route.read_request(&call.captures, "", body.as_bytes());
+        let refused = call.route.refusal_by_body(body.as_bytes());
+        (read.ambiguous, read.resources.len(), refused.map(|it| it.is_some()))
+    };
+    let schema = r#"{"model":"m","tools":[{"name":"task","input_schema":{"type":"object",
+        "properties":{"model":{"type":"string"},"Model":{"type":"string"}}}}]}"#;
+    assert_eq!(read("anthropic", "/v1/messages", schema), (false, 0, Ok(false)));
+    let input = r#"{"model":"m","messages":[{"role":"assistant","content":[{"type":"tool_use",
+        "id":"t","name":"read","input":{"file_id":"a","source":{"file_id":"b"}}}]}]}"#;
+    assert_eq!(read("anthropic", "/v1/messages", input), (false, 0, Ok(false)));
+    let advisor = r#"{"model":"m","tools":[{"type":"advisor_20260301","model":"dear"}]}"#;
+    assert_eq!(read("anthropic", "/v1/messages", advisor), (false, 0, Ok(true)));
+    let file = r#"{"model":"m","messages":[{"content":[{"source":{"file_id":"f"}}]}]}"#;
+    assert_eq!(read("anthropic", "/v1/messages", file), (false, 1, Ok(false)));
+}
+
+#[test]
 fn a_document_is_bounded() {
     assert!(refused(&"#".repeat(70_000)).contains("larger than 65536 bytes"));
     let routes = (0..300)

@@ -239,7 +239,8 @@ on_both_databases! {
             (chat_path, with(&chat(), "tools", tools)),
             (chat_path, with(&chat(), "plugins", json!([{"id": "web"}]))),
             (chat_path, with(&chat(), "models", json!(null))),
-            (messages, with(&message(), "tools", json!([{"name": "advisor", "input_schema": {}}]))),
+            (messages, with(&message(), "tools", json!([{"name": "advisor", "input_schema": {
+                "type": "object", "properties": {"model": {"type": "string"}}}}]))),
             ("/v1/messages/count_tokens", with(&message(), "fallbacks", json!([{"model": "x"}]))),
         ] {
             world.server.post(path, &ann.key, &body).await.expect(200);

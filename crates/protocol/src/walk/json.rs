@@ -259,9 +259,9 @@ impl JsonWalker {
                         None
                     }
                 });
-                member.unwrap_or_else(|| node.below(own))
+                member.unwrap_or(node.below)
             }
-            (Some(node), None) => node.below(own),
+            (Some(node), None) => node.below,
             (None, _) => NONE,
         };
     }
@@ -367,7 +367,7 @@ impl JsonWalker {
         let Some(node) = program.node(self.here.node) else { return NONE };
         let index = self.here.elements;
         self.here.elements = index.saturating_add(1);
-        node.element(self.here.node, index)
+        node.element(index)
     }
 
     fn begin_scalar(&mut self, program: &PointerProgram, id: NodeId, kind: ScalarKind) {
@@ -462,8 +462,8 @@ impl JsonWalker {
 
     fn beyond(&self, program: &PointerProgram) -> OpenContainer {
         let last = self.frames[FRAMES - 1].node;
-        let is_deep = program.node(last).is_some_and(PointerNode::is_deep);
-        OpenContainer { node: if is_deep { last } else { NONE }, elements: 0 }
+        let node = program.node(last).map_or(NONE, |node| node.below);
+        OpenContainer { node, elements: 0 }
     }
 
     fn after(&mut self, program: &PointerProgram, byte: u8) {

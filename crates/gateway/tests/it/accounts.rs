@@ -152,6 +152,24 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_submission_tells_of_a_broken_account(db: TestDb) {
+        let world = World::open(db).await;
+        let film = "/v1/videos/text2video";
+        let spent = json!({"code": 1102, "message": "Account balance not enough"});
+        world.upstream.on(film, Reply::json(&spent));
+        world.channel(&["kling-v2"], json!({"protocol": "kling", "key": "access:secret"})).await;
+        world.admin().price("kling-v2", fixed(1)).await;
+        let ann = world.payer(100).await;
+        let (path, body) = (format!("/pass{film}"), json!({"model_name": "kling-v2"}));
+        let first = world.server.post(&path, &ann.key, &body).await.expect(200);
+        assert_eq!(first.json(), spent, "its own words");
+        world.server.wait_for_log(&["channel_account", "Account balance not enough"]).await;
+        let next = world.server.post(&path, &ann.key, &body).await;
+        next.expect_error(503, "NO_CHANNEL");
+        assert_eq!(world.money(&ann).await.used, 0);
+        world.close().await;
+    }
+
     async fn another_key_ends_the_pause_and_others_are_asked_meanwhile(db: TestDb) {
         let world = World::open(db).await;
         world.upstream.handle(CHAT, |request| {

@@ -464,7 +464,7 @@ on_both_databases! {
         let ann = world.payer(100).await;
         let kling = Vendor::kling();
         kling.channel(&world).await;
-        let refusal = json!({"code": 1102, "message": "no money", "request_id": "r"});
+        let refusal = json!({"code": 1301, "message": "a rude word", "request_id": "r"});
         world.upstream.on(kling.path, Reply::json(&refusal));
 
         let answer = kling.submit(&world, &ann).await.expect(200);
@@ -472,7 +472,7 @@ on_both_databases! {
         assert_eq!(answer.json(), refusal);
         let row = task(&world).await;
         assert_eq!(row.text("status"), "failed");
-        assert_eq!(row.text("fail_reason"), "no money");
+        assert_eq!(row.text("fail_reason"), "a rude word");
         world.upstream.on(kling.path, Reply::json(&refusal).status(400));
         kling.submit(&world, &ann).await.expect(400);
         assert_eq!(world.money(&ann).await, Money { quota: 100, used: 0, calls: 0 });

@@ -223,8 +223,8 @@ pub(crate) async fn deliver(
     let reply = match &route {
         None => first_reply::read(reply.status, &reply.headers, &bytes, &read_as),
         Some(route) => {
-            let path = call.upstream_path(&prepared.channel)?.into_owned();
-            vendor::read(route, path, &reply, &bytes)
+            attempt.account_is_broken(vendor::account_fault(route, (&reply, &bytes), &prepared));
+            vendor::read(route, call.upstream_path(&prepared.channel)?.into(), &reply, &bytes)
         }
     };
     if matches!(reply, FirstReply::Refused(_)) {

@@ -1,11 +1,14 @@
 //! Parses the first reply to a submission by a route of a protocol.
 
 use super::first_reply::{Accepted, FirstReply, SubmissionRefusal};
+use crate::account::{AccountFault, AccountWatch};
 use crate::inflate::decoded;
 use crate::outcome::FirstReplyKind;
 use domain::TaskStatus;
+use egress::Prepared;
 use http::header::CONTENT_TYPE;
 use protocol::{CallOutcome, ProtocolRoute, ReplyFailure, ReplyHead, ReplyReader, TaskReading};
+use std::sync::Arc;
 use upstream::Reply;
 use upstream::task_reply::readable;
 
@@ -59,6 +62,17 @@ pub(super) fn read(route: &ProtocolRoute, path: String, reply: &Reply, bytes: &[
             FirstReply::Accepted(unread(path, text.chars().take(MAX_UNREAD).collect()))
         }
     }
+}
+
+/// What a whole reply says of the channel's account.
+pub(super) fn account_fault(
+    route: &Arc<ProtocolRoute>,
+    (reply, bytes): (&Reply, &[u8]),
+    prepared: &Prepared,
+) -> Option<AccountFault> {
+    let mut watch = AccountWatch::by(route, reply);
+    watch.feed(bytes);
+    watch.finish(prepared.echo.as_ref())
 }
 
 /// The reply as it is stored: the poller's next one takes its place.

@@ -42,6 +42,11 @@ const REASONS: &[Note] = &[
         "上游的应答含有渠道密钥, 未传递",
         "the upstream's reply had the channel's key in it, and was not passed on",
     ),
+    (
+        "upstream_empty",
+        "上游报告完成, 但没有生成任何结果",
+        "the upstream says that it is done, and has made nothing",
+    ),
     ("upstream_error", "上游没有应答就断开", "the upstream broke off without a reply"),
     ("upstream_failed", "上游报告失败", "the upstream says that it failed"),
     (

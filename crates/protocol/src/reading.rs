@@ -372,7 +372,7 @@ fn is_promised(promised: &[BodyShape], shape: BodyShape) -> bool {
 
 /// Whether it was reported that nothing was made: only read. `total_says` stands for a count of 0
 /// that was left out.
-fn is_empty(empty: &[Meter], meters: &Meters, total_says: bool) -> bool {
+pub(crate) fn is_empty(empty: &[Meter], meters: &Meters, total_says: bool) -> bool {
     let left_out = total_says && !empty.is_empty() && meters.family(Meter::Input) > 0;
     let said = left_out || empty.iter().any(|meter| meters.get(*meter).is_some());
     let is_only_read = |(meter, count): (Meter, i64)| count == 0 || READ.contains(&meter);

@@ -3,11 +3,10 @@
 use crate::document::TaskWords;
 use crate::pointer::{Pointer, Segment};
 use crate::program::{PointerProgram, TextRole};
-use crate::reading::{ReplyHead, ReplyReader};
+use crate::reading::{ReplyHead, ReplyReader, is_empty};
 use crate::rules::{MeterReports, Rules, UsageRules};
 use crate::walk::JsonWalker;
-use domain::Meters;
-use domain::TaskStatus;
+use domain::{Meter, Meters, TaskStatus};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -44,6 +43,8 @@ pub struct TaskRules {
     /// The number of the test for a failed task.
     pub(crate) fails: u8,
     pub(crate) words: TaskWords,
+    /// Meters that are all 0 in the report about a completed task that made nothing.
+    pub(crate) empty: Vec<Meter>,
     /// How one or several tasks are polled.
     pub ask: TaskRequest,
     /// The maximum number of tasks in one poll.
@@ -95,6 +96,8 @@ pub struct TaskReading {
     pub results: Vec<String>,
     /// What it counted.
     pub meters: Meters,
+    /// It reports that nothing was made.
+    pub made_nothing: bool,
 }
 
 impl TaskRequest {
@@ -192,6 +195,7 @@ impl TaskRules {
             && !id.chars().all(|c| c == '.');
         let failed = found.tests >> self.fails & 1 == 1;
         let mut ids = found.kept_as(&self.program, TextRole::Task);
+        let (meters, _) = reports.settle(&self.usage);
         TaskReading {
             id_is_number: fits && ids.next().is_some_and(|id| id.is_number),
             id: fits.then_some(id),
@@ -200,7 +204,8 @@ impl TaskRules {
             progress: first(TextRole::Progress),
             reason: first(TextRole::Reason),
             results: found.texts(&self.program, TextRole::Result).map(str::to_owned).collect(),
-            meters: reports.settle(&self.usage).0,
+            made_nothing: is_empty(&self.empty, &meters, false),
+            meters,
         }
     }
 

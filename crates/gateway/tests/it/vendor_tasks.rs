@@ -554,6 +554,34 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_task_that_made_nothing_costs_nothing(db: TestDb) {
+        // Kling's reports count no seconds: those that were asked for would be charged.
+        let by_seconds = json!({"ratio": 0, "units": {"seconds": 10}});
+        let world = World::with(db, &[NEVER]).await;
+        let ann = world.payer(100).await;
+        for (vendor, at, prices) in [
+            (Vendor::kling(), "/data/task_result/videos", vec![fixed(40), by_seconds.clone()]),
+            (Vendor::runway(), "/output", vec![fixed(40), by_seconds]),
+            (Vendor::suno(), "/data/response/sunoData", vec![fixed(40)]),
+        ] {
+            vendor.channel(&world).await;
+            let mut done = vendor.done.clone();
+            *done.pointer_mut(at).unwrap() = json!([]);
+            vendor.serve(&world, &done);
+            for price in prices {
+                world.admin().price(vendor.model, price).await;
+                vendor.submit(&world, &ann).await.expect(200);
+                let row = polled(&world, "completed").await;
+                assert_eq!(quotas(&row).2, 0, "{}", vendor.protocol);
+                assert_eq!(world.money(&ann).await, Money { quota: 100, used: 0, calls: 0 });
+                let told = world.server.cli_ok(&["explain", row.text("task_id")]).await;
+                assert!(told.contains("upstream_empty"), "{}: {told}", vendor.protocol);
+                world.db.execute("DELETE FROM tasks").await;
+            }
+        }
+        world.close().await;
+    }
+
     async fn units_are_held_as_asked_for_and_charged_as_made(db: TestDb) {
         let world = World::with(db, &[NEVER]).await;
         let ann = world.payer(1_000).await;

@@ -180,8 +180,8 @@ impl SharedRules {
         at: &str,
         found: &mut ProblemList,
     ) -> Option<Arc<crate::rules::Rules>> {
-        let RouteSection { reply, empty, text, whole, meters, makes, .. } = section;
-        let key = format!("{reply:?} {empty:?} {text:?} {whole:?} {meters:?} {makes:?}");
+        let RouteSection { reply, empty, text, whole, meters, makes, task, .. } = section;
+        let key = format!("{reply:?} {empty:?} {text:?} {whole:?} {meters:?} {makes:?} {task:?}");
         if let Some(known) = self.replies.get(&key) {
             return Some(Arc::clone(known));
         }

@@ -4,7 +4,7 @@ use super::MAX_LIST;
 use super::problems::ProblemList;
 use crate::document::{
     CompareWords, ConditionSection, Document, Merge, MeterSources, OutcomeSection, RouteSection,
-    SourceSection, TextList, TextSection, UsageSection,
+    SourceSection, TaskWord, TextList, TextSection, UsageSection,
 };
 use crate::ids::IdRules;
 use crate::pointer::Pointer;
@@ -25,6 +25,9 @@ const MESSAGE_BYTES: u16 = 4096;
 const ID_BYTES: u16 = 256;
 /// Largest count that a request which names none stands for.
 const MAX_USUAL: i64 = 1_000_000;
+
+/// Where a document says which meters are 0 in a reply that made nothing.
+const OUTCOME_EMPTY: &str = "outcome.empty";
 
 /// The rules of a route's replies; `None` where something is wrong.
 pub(super) fn rules(
@@ -47,9 +50,12 @@ pub(super) fn rules(
     keep("outcome.message", &outcome.message, TextRole::Message, &mut builder, found);
     keep(&format!("{at}.makes"), &route.makes, TextRole::Resource, &mut builder, found);
     text(document, route, at, &mut builder, found);
+    let nothing = TextList::default();
     let (empty_at, empty) = match &route.empty {
         Some(own) => (format!("{at}.empty"), own),
-        None => ("outcome.empty".to_owned(), &outcome.empty),
+        // A report about a task is there, whatever the task has made so far.
+        None if reports_about_tasks(route) => (String::new(), &nothing),
+        None => (OUTCOME_EMPTY.to_owned(), &outcome.empty),
     };
     statuses("outcome.refused", &outcome.refused, found);
     statuses("outcome.retry", &outcome.retry, found);
@@ -66,6 +72,17 @@ pub(super) fn rules(
         promised: shapes(route, at, found),
         ids,
     })
+}
+
+/// Whether a reply of the route is about a task that another call has submitted.
+fn reports_about_tasks(route: &RouteSection) -> bool {
+    route.task.is_some_and(|task| task != TaskWord::Submit)
+}
+
+/// The meters that are all 0 in the report about a task that made nothing.
+pub(super) fn empty_of_tasks(document: &Document, found: &mut ProblemList) -> Vec<Meter> {
+    let empty = document.outcome.as_ref().map(|outcome| &outcome.empty);
+    empty.map(|empty| meters(OUTCOME_EMPTY, empty, found)).unwrap_or_default()
 }
 
 /// What of a reply a list shows: the object that has the first of the ids.

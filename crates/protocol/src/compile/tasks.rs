@@ -66,6 +66,7 @@ pub(super) fn rules(
     let fails = builder.test(&fails.collect::<Vec<_>>(), TestRule::Present);
     let fails = found.ok(&at("fails"), fails);
     let usage = super::replies::task_usage(document.usage.as_ref(), &mut builder, found);
+    let empty = super::replies::empty_of_tasks(document, found);
     words(place, &section.words, found);
     let other = |key: &str, text: &Option<String>, found: &mut ProblemList| {
         text.as_ref().map(|text| question(&at(key), text, found))
@@ -86,6 +87,7 @@ pub(super) fn rules(
         usage,
         fails: fails?,
         words: section.words.clone(),
+        empty,
         ask: ask?,
         batch: section.ask.batch.unwrap_or(1),
         each,

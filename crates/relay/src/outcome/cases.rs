@@ -188,7 +188,7 @@ impl Case {
             true => rules.read_all(body).swap_remove(0),
             false => rules.read_one(body),
         };
-        if task.status != domain::TaskStatus::Completed {
+        if task.status != domain::TaskStatus::Completed || task.made_nothing {
             return 0;
         }
         // Most tasks are priced by what was made, or by the call.

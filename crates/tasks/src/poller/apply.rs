@@ -182,7 +182,9 @@ fn ended_by_reply<'t>(
     (status, report): (TaskStatus, &dyn Report),
     bad_usage: &mut usize,
 ) -> End<'t> {
-    let (charge, fail_reason) = if status == TaskStatus::Completed {
+    let (charge, fail_reason) = if status == TaskStatus::Completed && report.made_nothing() {
+        (Charge::Nothing("upstream_empty"), String::new())
+    } else if status == TaskStatus::Completed {
         let usage = report.usage(channel).unwrap_or_else(|_| {
             // Usage that can't be billed is replaced by the amount held.
             *bad_usage += 1;

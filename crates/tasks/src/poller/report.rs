@@ -27,6 +27,8 @@ pub(super) trait Report {
     /// # Errors
     /// When that can't be billed.
     fn usage(&self, channel: &Channel) -> Result<Option<Usage>, String>;
+    /// Whether it counts what its task has made, which is nothing.
+    fn made_nothing(&self) -> bool;
     /// Equal for two reports of equal content.
     fn fingerprint(&self) -> i64;
     /// Its text, as far as it is stored.
@@ -53,6 +55,11 @@ impl Report for Element<'_> {
         let meters = rules.read_one(self.kept().as_bytes()).meters;
         let has_any = usage.is_some() || !meters.is_empty();
         Ok(has_any.then(|| usage.unwrap_or_default().with_meters(meters)))
+    }
+
+    /// In CustomPass's contract a completed task needs no result.
+    fn made_nothing(&self) -> bool {
+        false
     }
 
     fn fingerprint(&self) -> i64 {
@@ -115,6 +122,10 @@ impl Report for VendorReport<'_> {
     fn usage(&self, _: &Channel) -> Result<Option<Usage>, String> {
         let meters = &self.reading.meters;
         Ok((!meters.is_empty()).then(|| usage_of(meters)))
+    }
+
+    fn made_nothing(&self) -> bool {
+        self.reading.made_nothing
     }
 
     fn fingerprint(&self) -> i64 {

@@ -3,6 +3,7 @@
 use super::{checked_size, find};
 use crate::fields::Fields;
 use crate::{AdminError, AdminState};
+use domain::TaskStatus;
 use protocol::{
     Meters, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch, TaskReading,
 };
@@ -127,6 +128,8 @@ pub struct TrialTask {
     pub results: Vec<String>,
     /// What was counted.
     pub meters: BTreeMap<String, i64>,
+    /// It is done, and has made nothing: nothing is charged.
+    pub made_nothing: bool,
 }
 
 impl TrialInput {
@@ -268,6 +271,7 @@ fn of_task(task: TaskReading) -> TrialTask {
         reason: task.reason,
         results: task.results,
         meters: counts(&task.meters),
+        made_nothing: task.made_nothing && task.status == TaskStatus::Completed,
     }
 }
 

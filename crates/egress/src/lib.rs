@@ -9,8 +9,7 @@ pub use price::price_for;
 use domain::{Fault, FaultKind, ModelName, UnixMs, UserId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use protocol::{Credential, PriceWord, Protocol, ProtocolRoute};
-use serde_json::json;
+use protocol::{Credential, PriceWord, ProbeCall, Protocol, ProtocolRoute};
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::Channel;
@@ -207,21 +206,8 @@ impl Prepared {
         if *self.protocol.name == *CUSTOM_PASS {
             return None;
         }
-        let pattern = self.protocol.probe()?.patterns.first()?.to_string();
-        let (method, path) = pattern.split_once(' ')?;
-        let method: Method = method.split('|').next()?.parse().ok()?;
-        let body = match method {
-            Method::GET => String::new(),
-            // Gemini's own shape, and that of all others. More members may be refused.
-            _ if path.contains("{model}:") => {
-                json!({ "contents": [{ "parts": [{ "text": "hi" }] }] }).to_string()
-            }
-            _ => {
-                let messages = json!([{ "role": "user", "content": "hi" }]);
-                json!({ "model": model, "messages": messages }).to_string()
-            }
-        };
-        Some((method, path.replace("{model}", model), body))
+        let ProbeCall { method, path, body } = self.protocol.probe()?.probe_call(model)?;
+        Some((method.parse().ok()?, path, body))
     }
 
     /// The address of an absolute path, which is encoded, and perhaps has a query.

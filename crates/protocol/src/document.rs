@@ -118,10 +118,50 @@ pub(crate) struct RouteSection {
     #[serde(default)]
     pub(crate) ask_usage: bool,
     #[serde(default)]
-    pub(crate) probe: bool,
+    pub(crate) probe: ProbeSection,
     /// Headers of its calls, whatever the client sends; without a value, those that it has not.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// Whether a route is the call that tries a channel: `true`, or what is sent and expected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProbeSection {
+    pub(crate) wanted: bool,
+    /// In which `{model}` stands for the model.
+    pub(crate) body: Option<String>,
+    /// Statuses with which a test is in order, besides those of success.
+    pub(crate) ok: Vec<u16>,
+}
+
+impl<'de> Deserialize<'de> for ProbeSection {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            body: Option<String>,
+            #[serde(default)]
+            ok: Vec<u16>,
+        }
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = ProbeSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, or { body = \"…\", ok = [404] }")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, wanted: bool) -> Result<ProbeSection, E> {
+                Ok(ProbeSection { wanted, ..ProbeSection::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProbeSection, A::Error> {
+                let Table { body, ok } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ProbeSection { wanted: true, body, ok })
+            }
+        }
+        from.deserialize_any(Read)
+    }
 }
 
 /// What a call of a route costs.

@@ -47,6 +47,7 @@ mod found;
 mod ids;
 mod library;
 mod pointer;
+mod probe;
 mod program;
 mod program_builder;
 mod protocol;
@@ -70,6 +71,7 @@ pub use domain::{Meter, Meters, UnknownMeter};
 pub use errors::{ErrorShape, OwnError};
 pub use library::{BUILTIN, Library};
 pub use pointer::{ElementFilter, Pointer, PointerError, Segment};
+pub use probe::{ProbeCall, RouteProbe};
 pub use protocol::Protocol;
 pub use reading::{
     BodyShape, CallOutcome, MeterFault, ReplyFailure, ReplyHead, ReplyReader, ReplyReading,

@@ -60,6 +60,6 @@ impl Protocol {
     /// The cheapest route, for trying a channel.
     #[must_use]
     pub fn probe(&self) -> Option<&Arc<ProtocolRoute>> {
-        self.routes.iter().find(|route| route.probe)
+        self.routes.iter().find(|route| route.probe.is_some())
     }
 }

@@ -142,7 +142,7 @@ fn notes(route: &RouteSection) -> String {
             false => format!("sent with `{name}: {value}`"),
         });
     }
-    if route.probe {
+    if route.probe.wanted {
         notes.push("tries a channel".to_owned());
     }
     notes.join("; ")

@@ -3,6 +3,7 @@
 use crate::ErrorShape;
 use crate::document::{ListWord, PriceWord, TaskWord};
 use crate::ids::IdRules;
+use crate::probe::RouteProbe;
 use crate::request::RequestRules;
 use crate::rules::Rules;
 use crate::task::TaskRules;
@@ -126,6 +127,23 @@ impl RoutePattern {
         let parts = parts(path)?;
         let ends = PathEnds::of(&parts, open);
         Ok(Self { methods: read_methods(methods)?, parts, open, ends })
+    }
+
+    /// A call that it matches, with these in the place of its captures.
+    pub(crate) fn filled<'a>(
+        &self,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Option<(&'static str, String)> {
+        let mut path = String::new();
+        for part in &self.parts {
+            match part {
+                PathPart::Literal(text) => path.push_str(text),
+                PathPart::Capture { name, .. } => path.push_str(value(name)?),
+                PathPart::Open(_) | PathPart::Any | PathPart::Close => return None,
+            }
+        }
+        let method = self.methods.first().copied().unwrap_or("GET");
+        (!self.open).then_some((method, path))
     }
 
     /// What it captures of a call, if it is one of its own. The path is as it came, encoded.
@@ -464,8 +482,8 @@ pub struct ProtocolRoute {
     pub(crate) once: bool,
     /// How a stream's usage is asked for, where it has to be.
     pub ask_usage: Option<UsageMember>,
-    /// It is the cheapest one, for trying a channel.
-    pub probe: bool,
+    /// It is the one that tries a channel.
+    pub probe: Option<RouteProbe>,
     /// Headers of its calls, whatever the client sends; without a value, those that it has not.
     pub headers: Vec<(String, String)>,
     /// The shape of our own errors.

@@ -106,7 +106,6 @@ impl TaskRequest {
     pub fn path_for(&self, id: &str, model: &str, submitted: &str) -> String {
         let model = utf8_percent_encode(model, SEGMENTS).to_string();
         let base = model.strip_suffix("/submit").unwrap_or(&model);
-        let app_end = model.match_indices('/').nth(1).map_or(model.len(), |(at, _)| at);
         // One that would climb in a path is a single segment of it.
         let climbs = id.split('/').any(|part| part.chars().all(|c| c == '.'));
         let whole = utf8_percent_encode(id, if climbs { SEGMENT } else { SEGMENTS }).to_string();
@@ -116,7 +115,7 @@ impl TaskRequest {
             "+id" => Some(&whole),
             "path" => Some(submitted),
             "base" => Some(base),
-            "app" => Some(&model[..app_end]),
+            "app" => Some(app_of(&model)),
             "model" => Some(&model),
             _ => None,
         })
@@ -135,20 +134,31 @@ impl TaskRequest {
             })
             .collect();
         let all = format!("[{}]", written.join(","));
-        let one = serde_json::Value::from(ids.first().copied().unwrap_or_default()).to_string();
-        // Within the quotes that the template has.
-        let one = one.strip_prefix('"').and_then(|one| one.strip_suffix('"')).unwrap_or(&one);
+        let one = within_quotes(ids.first().copied().unwrap_or_default());
         Some(fill(body, |name| match name {
             "ids" => Some(&all),
-            "id" => Some(one),
+            "id" => Some(&one),
             _ => None,
         }))
     }
 }
 
+/// A text as it stands in JSON, within the quotes that a template has.
+pub(crate) fn within_quotes(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    let within = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    within.unwrap_or(&quoted).to_owned()
+}
+
+/// The first two segments of a model.
+pub(crate) fn app_of(model: &str) -> &str {
+    let end = model.match_indices('/').nth(1).map_or(model.len(), |(at, _)| at);
+    &model[..end]
+}
+
 /// The template with each `{name}` that has a value replaced, in one pass: what is put in is not
 /// looked at again.
-fn fill<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn fill<'a>(template: &str, value: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut filled = String::with_capacity(template.len() + 64);
     let mut rest = template;
     while let Some(open) = rest.find('{') {

@@ -115,6 +115,18 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "[[route]]\nmatch = \"GET /y\"\nprice = \"free\"\nheaders = { host = \"x\" }",
             "route[1].headers.host: host is about the connection",
         ),
+        (
+            "[[route]]\nmatch = \"POST /y\"\nprice = \"free\"\nprobe = true",
+            "route[1].probe: POST /y has a body: probe = { body =",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y/{id}\"\nprice = \"free\"\nprobe = true",
+            "route[1].probe: GET /y/{id} has something other than {model} and {app} in its path",
+        ),
+        (
+            "[[route]]\nmatch = \"POST /y\"\nprice = \"free\"\nprobe = { body = \"{model}\" }",
+            "route[1].probe.body: is no JSON",
+        ),
         ("[hold.units]\noutput = [\"/n\"]", "line 7: hold.units.output: output counts tokens"),
         (TASK, "line 7: task.id: names no pointer"),
     ] {

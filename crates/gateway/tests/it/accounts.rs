@@ -170,6 +170,39 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn an_account_is_probed_by_a_call_that_runs_nothing(db: TestDb) {
+        // fal has no call that is free and always there: it is asked about a request of nobody's.
+        let world = World::open(db).await;
+        let probe = "/fal-ai/flux/requests/00000000-0000-0000-0000-000000000000/status";
+        let locked = || Reply::json(&json!({"detail": "no balance"})).status(402);
+        world.upstream.on("/fal-ai/flux", locked());
+        world.upstream.on(probe, locked());
+        let id = world.channel(&["fal-ai/flux"], json!({"protocol": "fal", "key": "up-key"})).await;
+        world.admin().price("fal-ai/flux", fixed(1)).await;
+        let ann = world.payer(100).await;
+        let body = json!({"prompt": "x"});
+        let submit = || world.server.post("/pass/fal-ai/flux", &ann.key, &body);
+        submit().await.expect(402);
+        let broken = format!("custompass_channel_account_broken{{channel_id=\"{id}\"}}");
+        world.server.wait_for_log(&["channel_account", "status 402"]).await;
+        assert_eq!(world.server.metric(&broken).await, 1);
+        let asked = async |path: &str| {
+            let requests = world.upstream.requests().await;
+            requests.iter().filter(|it| it.path() == path).count()
+        };
+        eventually("two probes", || async { (asked(probe).await >= 2).then_some(()) }).await;
+        submit().await.expect_error(503, "NO_CHANNEL");
+        assert_eq!(asked("/fal-ai/flux").await, 1, "no call is spent on trying");
+        world.upstream.on(probe, Reply::json(&json!({"detail": "not found"})).status(404));
+        let invalid = json!({"detail": [{"msg": "field required"}]});
+        world.upstream.on("/fal-ai/flux", Reply::json(&invalid).status(422));
+        eventually("the channel to be back", || async {
+            (submit().await.status == 422).then_some(())
+        })
+        .await;
+        world.close().await;
+    }
+
     async fn another_key_ends_the_pause_and_others_are_asked_meanwhile(db: TestDb) {
         let world = World::open(db).await;
         world.upstream.handle(CHAT, |request| {

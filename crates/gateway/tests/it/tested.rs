@@ -2,7 +2,7 @@
 
 use crate::pages::Browser;
 use crate::world::World;
-use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+use testkit::{ROOT_PASSWORD, Recorded, Reply, TestDb, json, on_both_databases};
 
 on_both_databases! {
     async fn the_last_test_is_kept(db: TestDb) {
@@ -68,6 +68,65 @@ on_both_databases! {
             let kept = admin.get(&format!("/api/channel/{id}")).await["last_test"].clone();
             assert_eq!(kept["error"], "", "{protocol}: {kept}");
         }
+        world.close().await;
+    }
+
+    async fn a_vendor_s_probe_has_the_body_that_it_wants(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        for (protocol, model, method, path, wanted) in [
+            ("cohere", "c", "POST", "/v1/tokenize", json!({"model": "c", "text": "hi"})),
+            ("jina", "j", "POST", "/v1/embeddings", json!({"model": "j", "input": ["hi"]})),
+            (
+                "anthropic",
+                "a",
+                "POST",
+                "/v1/messages/count_tokens",
+                json!({"model": "a", "messages": messages}),
+            ),
+            (
+                "gemini",
+                "g",
+                "POST",
+                "/v1beta/models/g:countTokens",
+                json!({"contents": [{"parts": [{"text": "hi"}]}]}),
+            ),
+            ("ollama", "o", "GET", "/api/tags", json!(null)),
+            ("openai", "m", "GET", "/v1/models/m", json!(null)),
+        ] {
+            // Members that it does not know, or that are missing, are refused.
+            world.upstream.handle(path, move |request: &Recorded| {
+                let body = serde_json::from_slice(&request.body).unwrap_or(json!(null));
+                match request.method == method && body == wanted {
+                    true => Reply::json(&json!({"models": [], "usage": {"total_tokens": 1}})),
+                    false => Reply::json(&json!({"message": "invalid request"})).status(400),
+                }
+            });
+            let id = world.channel(&[model], json!({"protocol": protocol, "key": "up-key"})).await;
+            let ask = json!({"channel_id": id});
+            let tried = admin.post("/api/channel/test", &ask).await;
+            assert_eq!((&tried["ok"], &tried["error"]), (&json!(true), &json!(null)), "{tried}");
+        }
+        world.close().await;
+    }
+
+    async fn a_status_that_says_that_a_key_works_is_no_failure(db: TestDb) {
+        // fal has no call that costs nothing; of a request that nobody made it says 404.
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let path = "/fal-ai/flux/requests/00000000-0000-0000-0000-000000000000/status";
+        let fal = json!({"protocol": "fal", "key": "up-key"});
+        let id = world.channel(&["fal-ai/flux/dev"], fal).await;
+        let ask = json!({"channel_id": id});
+        world.upstream.on(path, Reply::json(&json!({"detail": "Request not found"})).status(404));
+        let tried = admin.post("/api/channel/test", &ask).await;
+        assert_eq!((&tried["ok"], &tried["status"]), (&json!(true), &json!(404)), "{tried}");
+        world.upstream.on(path, Reply::json(&json!({"detail": "no such key"})).status(401));
+        let tried = admin.try_post("/api/channel/test", &ask).await.json()["data"].clone();
+        assert_eq!((&tried["ok"], &tried["error"]), (&json!(false), &json!("status")), "{tried}");
+        let asked = world.upstream.requests().await;
+        assert!(asked.iter().all(|it| it.method == "GET" && it.path() == path), "{asked:?}");
         world.close().await;
     }
 

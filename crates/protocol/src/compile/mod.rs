@@ -242,6 +242,7 @@ fn route(
     let sources = RequestSources { model: &model, uses: &uses, once: &once, section, at };
     let request = shared.request(document, sources, found)?;
     let route = ProtocolRoute {
+        probe: requests::probe((section, &patterns), at, found),
         patterns,
         model,
         price: section.price.unwrap_or_default(),
@@ -261,7 +262,6 @@ fn route(
         tasks: None,
         once: always || section.task == Some(TaskWord::Submit),
         ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
-        probe: section.probe,
         headers: sections::headers(&format!("{at}.headers"), &section.headers, found),
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
         protocol: Arc::from(""),
@@ -270,7 +270,7 @@ fn route(
         rules,
         request,
     };
-    if !route.is_served() && !route.probe {
+    if !route.is_served() && route.probe.is_none() {
         let what = "names no model, uses nothing that was made, lists nothing and is not free: \
                     such a call can't be served. Give it a model, such as \"default:NAME\", or \
                     price = \"free\"";

@@ -4,17 +4,21 @@ use super::problems::ProblemList;
 use super::replies::{keep, keep_same, pointers, units};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{
-    CompareWords, Document, HoldSection, PriceWord, RefusalSection, RouteSection, SessionSection,
-    TextList,
+    CompareWords, Document, HoldSection, PriceWord, ProbeSection, RefusalSection, RouteSection,
+    SessionSection, TextList,
 };
 use crate::pointer::Pointer;
+use crate::probe::RouteProbe;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::refusal::{ParameterNames, Refusal, RefusalPlace, Signs};
 use crate::request::{BodyNames, RequestRules};
-use crate::route::{RouteSession, UsageMember, ValueSource};
+use crate::route::{RoutePattern, RouteSession, UsageMember, ValueSource};
 use domain::Meter;
 use std::fmt;
+
+/// Longest body of a call that tries a channel, in bytes.
+const MAX_PROBE: usize = 1000;
 
 /// What a route's requests are read for.
 #[derive(Clone, Copy)]
@@ -222,6 +226,41 @@ pub(super) fn session(
     }
     let names = |list: &TextList| list.0.iter().map(|name| name.as_str().into()).collect();
     Some(RouteSession { headers: names(headers), query: query.as_str().into(), hide: names(hide) })
+}
+
+/// The call that tries a channel. A guess at its body would be refused, and look like a channel
+/// that is broken.
+pub(super) fn probe(
+    (section, patterns): (&RouteSection, &[RoutePattern]),
+    at: &str,
+    found: &mut ProblemList,
+) -> Option<RouteProbe> {
+    let ProbeSection { wanted: true, body, ok } = &section.probe else { return None };
+    let at = format!("{at}.probe");
+    let probe = RouteProbe { body: body.as_deref().map(Into::into), ok: ok.clone() };
+    let first = patterns.first()?;
+    let Some(call) = probe.call(first, "m") else {
+        found.at(at, format!("{first} has something other than {{model}} and {{app}} in its path"));
+        return None;
+    };
+    let is_json = |body: &str| serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok();
+    match (call.method, body) {
+        ("GET" | "HEAD", Some(_)) => found.at(&*at, format!("{first} has no body")),
+        ("GET" | "HEAD", None) => {}
+        (_, None) => {
+            let body = "{ body = '{\"model\":\"{model}\"}' }";
+            found.at(&*at, format!("{first} has a body: probe = {body}"));
+        }
+        (_, Some(body)) if body.len() > MAX_PROBE || !is_json(&call.body) => {
+            let what = format!("is no JSON of up to {MAX_PROBE} bytes once {{model}} is put in");
+            found.at(format!("{at}.body"), what);
+        }
+        _ => {}
+    }
+    if ok.len() > MAX_LIST || ok.iter().any(|status| !(400..600).contains(status)) {
+        found.at(format!("{at}.ok"), "names statuses between 400 and 599");
+    }
+    Some(probe)
 }
 
 /// The list that shows what a route makes.

@@ -180,6 +180,8 @@ struct Answered {
     body: Vec<u8>,
     /// Why it is not whole.
     broken: Option<SendError>,
+    /// Its status is the one that the protocol's document expects.
+    is_expected: bool,
     read: ReplyRead,
 }
 
@@ -189,10 +191,8 @@ type Outcome = Result<Answered, SendError>;
 fn no_probe(protocol: &str) -> AdminError {
     AdminError::field(
         "path",
-        format!("协议 {protocol} 没有 probe = true 的调用, 请给出 path (以及 test_data)"),
-        format!(
-            "is needed: protocol {protocol} marks no call with probe = true; its body is test_data"
-        ),
+        format!("协议 {protocol} 没有标明 probe 的调用, 请给出 path (以及 test_data)"),
+        format!("is needed: protocol {protocol} marks no call with probe; its body is test_data"),
     )
 }
 
@@ -250,7 +250,11 @@ async fn call(
     let mut reader = found.as_ref().map(|found| ReplyReader::new(found.route, head));
     let Received { status, body, broken } = read(reply, reader.as_mut()).await;
     let read = found.zip(reader.map(ReplyReader::finish));
-    Ok(Ok(Answered { status, body, broken, read: costs.settle(target, &made, read) }))
+    let probe = target.protocol.probe().filter(|_| request.path.is_none());
+    let probe = probe.and_then(|route| route.probe.as_ref());
+    let is_expected = probe.is_some_and(|probe| probe.expects(status));
+    let read = costs.settle(target, &made, read);
+    Ok(Ok(Answered { status, body, broken, is_expected, read }))
 }
 
 struct Received {
@@ -312,7 +316,7 @@ fn told(
             probe.error = Some(why.label());
             probe.detail = Some(why.to_string());
         }
-        Ok(Answered { status, body, broken, read }) => {
+        Ok(Answered { status, body, broken, is_expected, read }) => {
             probe.status = Some(status);
             probe.reply = Some(shown(&body, masks));
             probe.usage = read.usage;
@@ -320,6 +324,8 @@ fn told(
             if let Some(why) = broken {
                 probe.error = Some(why.label());
                 probe.detail = Some(why.to_string());
+            } else if is_expected {
+                probe.ok = true;
             } else if status >= 400 {
                 probe.error = Some("status");
                 probe.detail = Some(format!("the upstream answered {status}"));
@@ -360,7 +366,7 @@ mod tests {
         let cost = ProbeCost { group: "vip".to_owned(), quota: None, calculation: String::new() };
         let failure = failure.map(str::to_owned);
         let read = ReplyRead { failure, usage: BTreeMap::new(), cost };
-        Ok(Answered { status, body: body.to_vec(), broken: None, read })
+        Ok(Answered { status, body: body.to_vec(), broken: None, is_expected: false, read })
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub(crate) struct RouteSection {
     pub(crate) model_prefix: Option<String>,
     /// What the name of the model that a call is priced as has behind that of its body.
     pub(crate) model_suffix: Option<String>,
+    /// The parameter of the query that names the model is the upstream's, too.
+    #[serde(default)]
+    pub(crate) model_stays: bool,
     /// In place of `hold.units`.
     pub(crate) units: Option<BTreeMap<String, TextList>>,
     /// What a request may not say.

@@ -7,7 +7,8 @@ use crate::route::{ProtocolRoute, ValueSource};
 /// All that a route's requests are read for, but for what is held, as its document says it: routes
 /// with the same text read a request alike.
 pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str> {
-    let RouteSection { model, model_prefix, model_suffix, price, task, list, .. } = section;
+    let RouteSection { model, model_prefix, model_suffix, model_stays, .. } = section;
+    let RouteSection { price, task, list, .. } = section;
     let RouteSection { uses, makes, collection, once, session, refuse, units, ask_usage, .. } =
         section;
     let is_free = *price == Some(PriceWord::Free);
@@ -29,8 +30,8 @@ pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str
     // Who names nothing means this vendor alone.
     let name = names_nothing.then_some(&document.name);
     format!(
-        "{model:?} {model_prefix:?} {model_suffix:?} {price:?} {task:?} {list:?} {uses:?} \
-         {makes:?} {collection:?} {once:?} {session:?} {refused:?} {shape:?} {charged:?} \
+        "{model:?} {model_prefix:?} {model_suffix:?} {model_stays} {price:?} {task:?} {list:?} \
+         {uses:?} {makes:?} {collection:?} {once:?} {session:?} {refused:?} {shape:?} {charged:?} \
          {name:?} {:?}",
         document.resources
     )

@@ -467,6 +467,8 @@ pub struct ProtocolRoute {
     pub model_prefix: Option<Box<str>>,
     /// What the name of the model that a call is priced as has behind that of its body.
     pub model_suffix: Option<Box<str>>,
+    /// The upstream gets the parameter of the query that names the model.
+    pub model_stays: bool,
     /// Members at the top of its reply that are addresses at the upstream: their path is shown.
     pub links: Vec<Box<str>>,
     /// How a call of it continues, where it does.

@@ -127,6 +127,10 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "[[route]]\nmatch = \"POST /y\"\nprice = \"free\"\nprobe = { body = \"{model}\" }",
             "route[1].probe.body: is no JSON",
         ),
+        (
+            "[[route]]\nmatch = \"POST /y\"\nmodel = \"body:/m\"\nmodel_stays = true",
+            "route[1].model_stays: is of a route whose model the query names",
+        ),
         ("[hold.units]\noutput = [\"/n\"]", "line 7: hold.units.output: output counts tokens"),
         (TASK, "line 7: task.id: names no pointer"),
     ] {

@@ -239,7 +239,10 @@ fn named_outside(api: &ApiPath, query: Option<&str>) -> Result<Named, Fault> {
     }
     match places.default {
         Some(model) if places.members.is_empty() => {
-            Ok(Named::Outside(model_name(model)?, NamedBy::Elsewhere))
+            // What is priced is what runs, also where the upstream has a default.
+            let parameter = places.parameter.filter(|_| spoken.route().model_stays);
+            let by = parameter.map_or(NamedBy::Elsewhere, |name| NamedBy::Query(name.into()));
+            Ok(Named::Outside(model_name(model)?, by))
         }
         _ => Ok(Named::InBody),
     }

@@ -78,7 +78,7 @@ pub(crate) enum NamedBy {
     Form(multipart::Field),
     /// The protocol, because the call names none: this member is added.
     Default(Box<str>),
-    /// This parameter of the query, which is ours and not the upstream's.
+    /// This parameter of the query, which the upstream gets where its protocol says so.
     Query(Box<str>),
     /// The path, what the call is about, or the protocol, without a member of the body.
     Elsewhere,
@@ -297,10 +297,11 @@ impl Call {
 
     fn uri(&self, prepared: &Prepared, kind: RequestKind) -> Result<Uri, Fault> {
         let by_query = self.estimate_by(&prepared.channel) == Precharge::Query;
-        let estimated = (kind == RequestKind::Estimate && by_query)
-            .then(|| upstream::with_precharge(self.uri.query()));
-        let without_model = self.query_without_model();
-        let query = estimated.as_deref().or(without_model.as_deref()).or(self.uri.query());
+        let named = self.query_with_model(&prepared.channel)?;
+        let query = named.as_deref().or(self.uri.query());
+        let estimated =
+            (kind == RequestKind::Estimate && by_query).then(|| upstream::with_precharge(query));
+        let query = estimated.as_deref().or(query);
         let uri = match &self.target {
             CallTarget::Api(_) if !self.submits_by_envelope(&prepared.channel) => {
                 prepared.at_path(&self.upstream_path(&prepared.channel)?, query)
@@ -310,11 +311,17 @@ impl Call {
         uri.map_err(|e| faults::invalid(e.zh(), e.en()))
     }
 
-    /// The query where the client named the model in it, which the upstream does not know there.
-    fn query_without_model(&self) -> Option<String> {
-        let CallTarget::Api(ApiTarget { body, .. }) = &self.target else { return None };
-        let NamedBy::Query(name) = &body.named_by else { return None };
-        Some(upstream::query::without(self.uri.query().unwrap_or_default(), name))
+    /// The query of a call whose model is named there: without it, where its upstream does not know
+    /// it, or with the upstream's own name of it.
+    fn query_with_model(&self, channel: &Channel) -> Result<Option<String>, Fault> {
+        let CallTarget::Api(ApiTarget { api, body, .. }) = &self.target else { return Ok(None) };
+        let NamedBy::Query(name) = &body.named_by else { return Ok(None) };
+        let query = self.uri.query().unwrap_or_default();
+        let stays = api.spoken.as_ref().is_some_and(|spoken| spoken.route().model_stays);
+        Ok(Some(match stays {
+            true => upstream::query::with(query, name, self.mapped(channel)?),
+            false => upstream::query::without(query, name),
+        }))
     }
 
     /// The addresses at the upstream in its reply of which the client is shown the path. `route` is

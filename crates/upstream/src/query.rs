@@ -2,12 +2,16 @@
 //! of a call whose body names it.
 
 use domain::spelling::resembles;
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use std::borrow::Cow;
 
 /// How often a name is decoded. Upstreams decode once; a second and third time covers those behind
 /// a decoder of their own.
 const ROUNDS: usize = 3;
+
+/// What is encoded in the value of a parameter.
+const VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Whether pairs of names and values, encoded as in a query string or a form, contain `name` in any
 /// spelling that a parser may take for it: encoded, in capitals, with blanks around it, as an
@@ -87,6 +91,25 @@ pub fn without(query: &str, name: &str) -> String {
     query.split('&').filter(stays).collect::<Vec<_>>().join("&")
 }
 
+/// The query with this value of the parameter `name`, which is added where there is none; all else
+/// is untouched, and so is a parameter that has the value already.
+#[must_use]
+pub fn with(query: &str, name: &str, value: &str) -> String {
+    let known = parameter(query, name);
+    if known.as_ref().is_ok_and(|known| known.as_deref() == Some(value)) {
+        return query.to_owned();
+    }
+    let pair = format!("{name}={}", utf8_percent_encode(value, VALUE));
+    if query.is_empty() || known == Ok(None) {
+        return if query.is_empty() { pair } else { format!("{query}&{pair}") };
+    }
+    let pairs = query.split('&').map(|own| match could_be(own.as_bytes(), name) {
+        true => pair.as_str(),
+        false => own,
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 /// Whether `text` contains `word`, in capitals or not.
 #[must_use]
 pub fn contains(text: &[u8], word: &str) -> bool {
@@ -141,6 +164,10 @@ mod tests {
         assert!(says("ſize=b".as_bytes(), "size"));
         assert_eq!(without("a=1&model=x&b=2", "model"), "a=1&b=2");
         assert_eq!(without("model=x", "model"), "");
+        assert_eq!(with("a=1&model=x%2Dy&b", "model", "x-y"), "a=1&model=x%2Dy&b");
+        assert_eq!(with("a=1&model=x&b=+", "model", "y/z 1"), "a=1&model=y%2Fz%201&b=+");
+        assert_eq!(with("a=1", "model", "x"), "a=1&model=x");
+        assert_eq!(with("", "model", "x"), "model=x");
     }
 
     #[test]

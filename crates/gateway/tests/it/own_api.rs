@@ -49,6 +49,25 @@ reply = ["json"]
 seconds = ["/metadata/duration"]
 "#;
 
+/// A transcriber that knows its model by the query, and takes one of its own where none is named.
+const SCRIBE: &str = r#"
+name = "scribe"
+title = { zh = "速记", en = "Scribe" }
+
+[auth]
+header = "authorization"
+value = "Token {key}"
+
+[[route]]
+match = "POST /v1/listen"
+model = ["query:model", "default:base"]
+model_stays = true
+reply = "json"
+
+[usage.meters]
+seconds = "/metadata/duration"
+"#;
+
 const RUN: &str = "/pass/translate/v3/run";
 
 /// A world with that API at 10 quota a character, and a user who pays.
@@ -136,6 +155,40 @@ on_both_databases! {
         list_languages(&world, &ann).await.expect_error(403, "FORBIDDEN");
         world.admin().put(&path, &json!({"groups": ["default"], "status": 2})).await;
         list_languages(&world, &ann).await.expect_error(404, "MODEL_NOT_FOUND");
+        world.close().await;
+    }
+
+    async fn a_model_in_the_query_is_the_one_that_runs(db: TestDb) {
+        let world = World::open(db).await;
+        world.admin().post("/api/protocol", &json!({"document": SCRIBE})).await;
+        let channel = json!({
+            "protocol": "scribe", "key": "up-key", "model_mapping": {"best": "nova 3/x"},
+        });
+        world.channel(&["nova-3", "best", "base"], channel).await;
+        world.upstream.on("/v1/listen", Reply::json(&json!({"metadata": {"duration": 2.5}})));
+        for (model, price) in [("nova-3", 10), ("best", 20), ("base", 1)] {
+            world.admin().price(model, json!({"units": {"seconds": price}})).await;
+        }
+        let ann = world.payer(1_000).await;
+        let mut used = 0;
+        for (query, sent, cost) in [
+            ("?smart=true&model=nova%2D3&x=+", "?smart=true&model=nova%2D3&x=+", 30),
+            ("?model=best&smart=true", "?model=nova%203%2Fx&smart=true", 60),
+            ("?smart=true", "?smart=true&model=base", 3),
+            ("", "?model=base", 3),
+        ] {
+            let target = format!("/pass/v1/listen{query}");
+            run(&world, &ann, &target, r#"{"url":"https://x/a.wav"}"#).await.expect(200);
+            let asked = world.upstream.requests().await;
+            assert_eq!(asked.last().unwrap().target, format!("/v1/listen{sent}"));
+            used += cost;
+            assert_eq!(world.money(&ann).await.used, used, "{query}");
+        }
+        let calls = world.upstream.count();
+        for query in ["?model=base&model=nova-3", "?Model=base", "?model=base&model[]=nova-3"] {
+            run(&world, &ann, &format!("/pass/v1/listen{query}"), "{}").await.expect(400);
+        }
+        assert_eq!(world.upstream.count(), calls);
         world.close().await;
     }
 

@@ -231,6 +231,9 @@ fn route(
     let uses = sources(&section.uses.0, &format!("{at}.uses"), found);
     captured(&patterns, &model, "model", at, found);
     one_place(&model, at, found);
+    if section.model_stays && !model.iter().any(|it| matches!(it, ValueSource::Query(_))) {
+        found.at(format!("{at}.model_stays"), "is of a route whose model the query names");
+    }
     captured(&patterns, &uses, "id", at, found);
     if section.task == Some(TaskWord::Submit) && document.task.is_none() && section.tasks.is_none()
     {
@@ -254,6 +257,7 @@ fn route(
         shown: replies::shown(section),
         model_prefix: section.model_prefix.as_deref().map(Into::into),
         model_suffix: section.model_suffix.as_deref().map(Into::into),
+        model_stays: section.model_stays,
         links: requests::links(section, at, found),
         session: requests::session(section, at, found),
         ids: Arc::clone(shared.ids(document)),

@@ -47,6 +47,7 @@ const NAMES: &[Text] = &[
     ("status words", "任务状态词"),
     ("task queue", "任务队列"),
     ("tasks asked about", "任务查询"),
+    ("units", "按件计价"),
     ("webhooks", "回调"),
 ];
 
@@ -116,6 +117,11 @@ const FOUND: &[Text] = &[
     ("{} answers ({})", "{} 正常应答 ({})"),
     ("{} answers", "{} 正常"),
     ("{} are overdue by more than {} s", "{} 个逾期超过 {} 秒"),
+    (
+        "{} have a price for a unit that no call of their channel's protocol counts, so that it is \
+         never charged",
+        "{} 按件计价, 但其渠道的协议没有任何调用统计该数量: 永远不会计费",
+    ),
     (
         "{} are priced by units of which no request says how many, and have no least hold: a \
          balance of one quota starts any call",
@@ -262,6 +268,13 @@ const REMEDIES: &[Remedy] = &[
         en: "the upstream is slow, or its replies are not read: see the tasks and their channel",
         page: "/console/tasks?status=unfinished",
         link: ("任务", "Tasks"),
+    },
+    Remedy {
+        name: "units",
+        zh: "改用会统计该数量的协议, 或改为按次或按其他数量计价",
+        en: "use a protocol that counts it, or a price per call or by what is counted",
+        page: "/console/prices",
+        link: ("价格", "Prices"),
     },
 ];
 

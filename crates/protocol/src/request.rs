@@ -198,7 +198,17 @@ impl ProtocolRoute {
     /// Whether a request may say how many of a unit it asks for.
     #[must_use]
     pub fn says_before(&self, unit: Meter) -> bool {
-        self.request.units.iter().any(|(known, ..)| *known == unit)
+        let said = |slots: &Range<usize>, usual: &Option<i64>| !slots.is_empty() || usual.is_some();
+        let mut units = self.request.units.iter();
+        units.any(|(known, slots, usual)| *known == unit && said(slots, usual))
+    }
+
+    /// Whether a call comes to some of a unit, of which its document knows that the request does
+    /// not say how much.
+    #[must_use]
+    pub fn leaves_unsaid(&self, unit: Meter) -> bool {
+        let mut units = self.request.units.iter();
+        units.any(|(known, ..)| *known == unit) && !self.says_before(unit)
     }
 
     /// Whether its replies may count a unit, or the reports about the task that it submits.

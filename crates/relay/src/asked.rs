@@ -201,17 +201,22 @@ fn check_units(read: &RequestReading, priced: impl Fn(Meter) -> bool) -> Result<
 
 /// Refuses a request that leaves a count of something that has a price to its vendor, where neither
 /// the protocol knows what the vendor takes then, nor the replies of all its channels say what it
-/// was.
+/// was; and one of which it is known that nobody says it.
 fn check_counted(
     priced: &PricedRoute,
     read: &RequestReading,
     schedule: &Schedule,
 ) -> Result<(), Fault> {
     let route = &priced.route;
-    let is_unsaid = |unit: &Meter| {
-        route.says_before(*unit) && read.units.get(*unit).is_none() && !priced.counts(*unit)
+    let uncounted = || {
+        let units = schedule.units().iter().map(|(unit, _)| *unit);
+        units.filter(|unit| !priced.counts(*unit))
     };
-    match schedule.units().iter().map(|(unit, _)| *unit).find(is_unsaid) {
+    if let Some(unit) = uncounted().find(|unit| route.leaves_unsaid(*unit)) {
+        return Err(faults::units_unknown(unit.as_str(), &words(&mut priced.known_units())));
+    }
+    let is_unsaid = |unit: &Meter| route.says_before(*unit) && read.units.get(*unit).is_none();
+    match uncounted().find(is_unsaid) {
         None => Ok(()),
         Some(unit) => {
             let members = route.unit_members().filter(|(known, _)| *known == unit);
@@ -221,6 +226,10 @@ fn check_counted(
     }
 }
 
+fn words(units: &mut dyn Iterator<Item = Meter>) -> String {
+    units.map(Meter::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// Refuses a call that is priced by units alone, none of which is known of it: neither its request
 /// nor its reply says how many.
 fn check_known(route: &PricedRoute, schedule: &Schedule) -> Result<(), Fault> {
@@ -228,9 +237,6 @@ fn check_known(route: &PricedRoute, schedule: &Schedule) -> Result<(), Fault> {
     if route.known_units().any(|unit| is_priced(&unit)) {
         return Ok(());
     }
-    let words = |units: &mut dyn Iterator<Item = Meter>| {
-        units.map(Meter::as_str).collect::<Vec<_>>().join(", ")
-    };
     let priced = words(&mut schedule.units().iter().map(|(unit, _)| *unit));
     Err(faults::units_unknown(&priced, &words(&mut route.known_units())))
 }

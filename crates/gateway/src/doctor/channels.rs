@@ -5,6 +5,7 @@ use crate::cli::check::reach;
 use crate::config::Config;
 use crate::wiring;
 use domain::{Meter, Pricing, Quota, Ratio};
+use protocol::PriceWord;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use store::{Catalog, Channel, Db, StoreError, patterns};
@@ -104,6 +105,17 @@ async fn prices(
                      hold: a balance of one quota starts any call";
         report.odd("least holds", format!("{models} {found}"), remedy);
     }
+    let uncounted = served.iter().filter_map(|model| {
+        let serving = enabled.iter().filter(|channel| channel.serves(model));
+        let unit = serving.into_iter().find_map(|channel| uncounted(catalog, channel, model))?;
+        Some(format!("{model} ({unit})"))
+    });
+    if let Some(models) = shown(uncounted) {
+        let remedy = "a protocol that counts it, a price by what it counts, or one per call";
+        let found = "have a price for a unit that no call of their channel's protocol counts, so \
+                     that it is never charged";
+        report.odd("units", format!("{models} {found}"), remedy);
+    }
     if unpriced.is_none() && unserved.is_none() {
         report.good("prices", "every model that is served has one");
     }
@@ -125,6 +137,21 @@ fn holds_nothing(catalog: &Catalog, channel: &Channel, model: &str) -> bool {
         && price.first_hold(None).is_ok_and(|hold| hold <= Quota(1))
         && &*protocol.name != egress::CUSTOM_PASS
         && !units.any(|(unit, _)| is_said(*unit))
+}
+
+/// A unit that has a price, and that no request or reply of the channel's protocol counts.
+fn uncounted(catalog: &Catalog, channel: &Channel, model: &str) -> Option<Meter> {
+    let Pricing::Priced(price) =
+        Pricing::freeze(catalog.price(model).ok()?, Ratio::ONE, Ratio::ONE).ok()?
+    else {
+        return None;
+    };
+    // CustomPass's usage may count all of them.
+    let protocol = egress::protocol_of(channel).ok()?;
+    let schedule = price.schedule.filter(|_| &*protocol.name != egress::CUSTOM_PASS)?;
+    let paid = protocol.routes.iter().filter(|route| route.price != PriceWord::Free);
+    let mut units = schedule.units().iter().map(|(unit, _)| *unit);
+    units.find(|unit| !paid.clone().any(|route| route.says_before(*unit) || route.counts(*unit)))
 }
 
 /// The first few of them; none: there are none.

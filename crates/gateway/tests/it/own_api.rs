@@ -226,6 +226,20 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn doctor_names_a_unit_that_nothing_counts(db: TestDb) {
+        let (world, _) = translator(db).await;
+        let found = async || {
+            let said = world.server.cli(&["doctor", "--offline"]).await;
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            said.contains("slow (pages) have a price for a unit that no call")
+        };
+        assert!(!found().await);
+        let price = json!({"ratio": 1, "units": {"characters": 1, "pages": 10}});
+        world.admin().price("slow", price).await;
+        assert!(found().await);
+        world.close().await;
+    }
+
     async fn what_is_asked_for_is_read_in_one_way(db: TestDb) {
         let (world, ann) = translator(db).await;
         world.upstream.on("/translate/v3/run", Reply::json(&json!({"ok": true})));

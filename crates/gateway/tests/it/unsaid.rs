@@ -77,6 +77,13 @@ on_both_databases! {
             let why = refused(&world, &ann, (path, body)).await;
             assert!(why.contains("seconds"), "{why}");
         }
+        // Whatever else has a price: what nobody counts is not given away beside it.
+        for more in [json!({"seconds": 1000, "videos": 100}), json!({"seconds": 1000})] {
+            world.admin().price("kling-v2", json!({"ratio": 1, "units": more})).await;
+            let voice = ("/pass/v1/videos/lip-sync", json!({"model_name": "kling-v2"}));
+            let why = refused(&world, &ann, voice).await;
+            assert!(why.contains("seconds") && why.contains("videos"), "{why}");
+        }
         // At a price that nothing has to be counted for they are made.
         world.admin().price("kling-video-o1", fixed(700)).await;
         world.upstream.on("/v1/videos/omni-video", Reply::json(&json!({"code": 0,

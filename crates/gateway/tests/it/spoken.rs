@@ -198,6 +198,8 @@ on_both_databases! {
         world.upstream.otherwise(reply);
         let ann = world.payer(1_000).await;
         let (chat_path, messages) = ("/v1/chat/completions", "/v1/messages");
+        let responses = "/v1/responses";
+        let painter = json!([{"type": "image_generation", "model": "dear"}]);
         let with = |body: &serde_json::Value, member: &str, value: serde_json::Value| {
             let mut body = body.clone();
             body[member] = value;
@@ -215,6 +217,9 @@ on_both_databases! {
             (chat_path, with(&chat(), "preset", json!("dear"))),
             (chat_path, with(&chat(), "plugins", plugin)),
             (chat_path, with(&chat(), "tools", json!([{"type": "openrouter:advisor"}]))),
+            (responses, with(&answer(), "tools", painter.clone())),
+            (responses, with(&answer(), "input", json!([{"type": "additional_tools",
+                "tools": painter}]))),
             (chat_path, with(&chat(), "providerOptions", gateway)),
             (chat_path, with(&chat(), "compound_custom", compound)),
             (messages, with(&message(), "fallbacks", json!([{"model": "dear"}]))),
@@ -239,6 +244,7 @@ on_both_databases! {
             (chat_path, with(&chat(), "tools", tools)),
             (chat_path, with(&chat(), "plugins", json!([{"id": "web"}]))),
             (chat_path, with(&chat(), "models", json!(null))),
+            (responses, with(&answer(), "tools", json!([{"type": "image_generation"}]))),
             (messages, with(&message(), "tools", json!([{"name": "advisor", "input_schema": {
                 "type": "object", "properties": {"model": {"type": "string"}}}}]))),
             ("/v1/messages/count_tokens", with(&message(), "fallbacks", json!([{"model": "x"}]))),
@@ -250,6 +256,10 @@ on_both_databases! {
 }
 
 const BILLING: &str = "billing_error";
+
+fn answer() -> serde_json::Value {
+    json!({"model": "gpt", "input": "hi"})
+}
 
 fn chat() -> serde_json::Value {
     json!({"model": "gpt", "messages": [{"role": "user", "content": "hi"}]})

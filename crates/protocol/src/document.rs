@@ -117,14 +117,48 @@ pub(crate) struct RouteSection {
     /// A call of it is never made twice: `always`, or where the body says so.
     #[serde(default)]
     pub(crate) once: TextList,
-    /// A stream of it reports usage only where the request asks for it, as described by `[stream]`.
+    /// A reply of it reports usage only where the request asks for it.
     #[serde(default)]
-    pub(crate) ask_usage: bool,
+    pub(crate) ask_usage: AskUsage,
     #[serde(default)]
     pub(crate) probe: ProbeSection,
     /// Headers of its calls, whatever the client sends; without a value, those that it has not.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// Which replies report usage only where their requests ask for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum AskUsage {
+    /// None of them.
+    #[default]
+    Never,
+    /// `true`: streams, as described by `[stream]`.
+    Streams,
+    /// A pointer: all of them, and by this member.
+    All(String),
+}
+
+impl<'de> Deserialize<'de> for AskUsage {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = AskUsage;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, or the pointer of a member of the request")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, streams: bool) -> Result<AskUsage, E> {
+                Ok(if streams { AskUsage::Streams } else { AskUsage::Never })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, pointer: &str) -> Result<AskUsage, E> {
+                Ok(AskUsage::All(pointer.to_owned()))
+            }
+        }
+        from.deserialize_any(Read)
+    }
 }
 
 /// Whether a route is the call that tries a channel: `true`, or what is sent and expected.

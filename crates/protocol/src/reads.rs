@@ -1,7 +1,7 @@
 //! Whether two routes read a request alike: a call is priced by the reading of one document, and
 //! only a channel whose own document reads it so may get it.
 
-use crate::document::{Document, PriceWord, RefusalSection, RouteSection, TaskWord};
+use crate::document::{AskUsage, Document, PriceWord, RefusalSection, RouteSection, TaskWord};
 use crate::route::{ProtocolRoute, ValueSource};
 
 /// All that a route's requests are read for, but for what is held, as its document says it: routes
@@ -24,8 +24,8 @@ pub(crate) fn reading_of(document: &Document, section: &RouteSection) -> Box<str
     // What is free is charged by nothing. The tokens that it may come to are only held: of several
     // routes, the most.
     let charged = (!is_free).then(|| {
-        let stream = ask_usage.then_some(&document.stream);
-        (units.as_ref().or(document.hold.as_ref().map(|it| &it.units)), stream)
+        let stream = matches!(ask_usage, AskUsage::Streams).then_some(&document.stream);
+        (units.as_ref().or(document.hold.as_ref().map(|it| &it.units)), ask_usage, stream)
     });
     // Who names nothing means this vendor alone.
     let name = names_nothing.then_some(&document.name);

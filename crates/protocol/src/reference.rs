@@ -1,6 +1,8 @@
 //! The reference of the built-in protocols in `docs/protocols.md`, made of their documents.
 
-use crate::document::{Document, ListWord, PriceWord, RefusalSection, RouteSection, TaskWord};
+use crate::document::{
+    AskUsage, Document, ListWord, PriceWord, RefusalSection, RouteSection, TaskWord,
+};
 use crate::library::{BUILTIN, Library};
 use std::fmt::Write;
 
@@ -133,8 +135,10 @@ fn notes(route: &RouteSection) -> String {
     if let Some(suffix) = &route.model_suffix {
         notes.push(format!("priced as MODEL`{suffix}`"));
     }
-    if route.ask_usage {
-        notes.push("a stream's usage has to be asked for".to_owned());
+    match &route.ask_usage {
+        AskUsage::Never => {}
+        AskUsage::Streams => notes.push("a stream's usage has to be asked for".to_owned()),
+        AskUsage::All(member) => notes.push(format!("usage is asked for by `{member}`")),
     }
     for (name, value) in &route.headers {
         notes.push(match value.is_empty() {

@@ -420,15 +420,14 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// How a request asks for the usage of its stream.
+/// How a request asks for the usage of its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageMember {
-    /// The member that asks for a stream.
-    pub when: crate::Pointer,
     /// The member that asks for usage: `true` is added where the client left it out.
     pub ask: crate::Pointer,
-    /// The array that is empty in the event that comes only then, and that is not passed on.
-    pub extra: crate::Pointer,
+    /// Only a stream has to be asked: this array is empty in the event that comes only then, and
+    /// that is not passed on.
+    pub extra: Option<crate::Pointer>,
 }
 
 /// An address at the upstream at which a call continues, without a key.
@@ -482,7 +481,7 @@ pub struct ProtocolRoute {
     pub tasks: Option<Arc<TaskRules>>,
     /// Every call of it must not be made twice; else its body may say so.
     pub(crate) once: bool,
-    /// How a stream's usage is asked for, where it has to be.
+    /// How usage is asked for, where it has to be.
     pub ask_usage: Option<UsageMember>,
     /// It is the one that tries a channel.
     pub probe: Option<RouteProbe>,

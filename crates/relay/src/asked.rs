@@ -114,7 +114,7 @@ impl PricedRequest<'_> {
                     check_known(priced_route, schedule)?;
                 }
             }
-            if read.stream && leaves_usage_out(route, json) {
+            if leaves_usage_out(route, &read, json) {
                 all.usage = Some(Arc::clone(route));
             }
             all.input_tokens = all.input_tokens.max(read.input_tokens);
@@ -182,10 +182,11 @@ impl PricedRequest<'_> {
     }
 }
 
-/// Whether a stream of this route reports its usage only where the request asks for it, and this
-/// one says nothing of it.
-fn leaves_usage_out(route: &ProtocolRoute, json: &[u8]) -> bool {
-    let names = route.ask_usage.as_ref().and_then(|asked| asked.ask.names());
+/// Whether the reply reports its usage only where the request asks for it, and this one says
+/// nothing of it.
+fn leaves_usage_out(route: &ProtocolRoute, read: &RequestReading, json: &[u8]) -> bool {
+    let asked = route.ask_usage.as_ref().filter(|asked| read.stream || asked.extra.is_none());
+    let names = asked.and_then(|asked| asked.ask.names());
     names.is_some_and(|names| matches!(with_true(json, &names), Ok(Some(_))))
 }
 

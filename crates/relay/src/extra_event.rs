@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use protocol::{ProtocolRoute, ReplyHead, ReplyReader};
+use protocol::{Pointer, ProtocolRoute, ReplyHead, ReplyReader};
 use std::sync::Arc;
 use upstream::splice::text_at;
 
@@ -25,7 +25,7 @@ impl ExtraEvent {
     /// None: such a reply has no events that can be read.
     pub(crate) fn of(route: Option<Arc<ProtocolRoute>>, headers: &HeaderMap) -> Option<Self> {
         let is_plain = !headers.contains_key(CONTENT_ENCODING);
-        let route = route.filter(|route| is_plain && route.ask_usage.is_some())?;
+        let route = route.filter(|route| is_plain && extra_of(route).is_some())?;
         Some(Self { route, begun: BytesMut::new(), searched: 0, passes: false })
     }
 
@@ -59,11 +59,11 @@ impl ExtraEvent {
 
     /// Whether an event has a usage and, where its content would be, an empty array.
     fn is_extra(&self, event: &[u8]) -> bool {
-        let Some(asked) = &self.route.ask_usage else { return false };
+        let Some(extra) = extra_of(&self.route) else { return false };
         let lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
         let data: Vec<&[u8]> = lines.filter_map(|line| line.strip_prefix(b"data:")).collect();
         let data = data.join(&b'\n');
-        let Some(names) = asked.extra.names() else { return false };
+        let Some(names) = extra.names() else { return false };
         let Ok(Some(content)) = text_at(data.trim_ascii(), &names) else { return false };
         let inner = content.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         if !inner.is_some_and(|inner| inner.trim().is_empty()) {
@@ -74,6 +74,11 @@ impl ExtraEvent {
         reader.push(&data);
         reader.finish().meters.usage().is_some()
     }
+}
+
+/// The array that is empty in the event that comes only because it was asked for.
+fn extra_of(route: &ProtocolRoute) -> Option<&Pointer> {
+    route.ask_usage.as_ref()?.extra.as_ref()
 }
 
 /// Where the first event ends: behind its blank line.

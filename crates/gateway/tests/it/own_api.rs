@@ -68,6 +68,28 @@ reply = "json"
 seconds = "/metadata/duration"
 "#;
 
+/// A search that says what it cost only when asked.
+const SEARCH: &str = r#"
+name = "search"
+title = { zh = "搜索", en = "Search" }
+
+[auth]
+header = "authorization"
+value = "Bearer {key}"
+
+[[route]]
+match = "POST /search"
+model = "default:search"
+reply = "json"
+ask_usage = "/include_usage"
+refuse = [
+    { at = "/include_usage", not = [true], why = { zh = "必须统计用量", en = "it has to be counted" } },
+]
+
+[usage.meters]
+credits = "/usage/credits"
+"#;
+
 const RUN: &str = "/pass/translate/v3/run";
 
 /// A world with that API at 10 quota a character, and a user who pays.
@@ -223,6 +245,32 @@ on_both_databases! {
         assert!(found().await);
         world.admin().price("slow", json!({"units": {"credits": 10}, "min_hold": 500})).await;
         assert!(!found().await);
+        world.close().await;
+    }
+
+    async fn usage_is_asked_for_of_a_reply_that_is_no_stream(db: TestDb) {
+        let world = World::open(db).await;
+        world.admin().post("/api/protocol", &json!({"document": SEARCH})).await;
+        world.channel(&["search"], json!({"protocol": "search", "key": "up-key"})).await;
+        world.admin().price("search", json!({"units": {"credits": 10}})).await;
+        world.upstream.handle("/search", |request| {
+            let is_asked = request.json()["include_usage"] == json!(true);
+            let usage = is_asked.then(|| json!({"credits": 2}));
+            Reply::json(&json!({"results": [], "usage": usage}))
+        });
+        let ann = world.payer(1_000).await;
+        for (body, sent) in [
+            (r#"{"query":"a" }"#, r#"{"include_usage":true,"query":"a" }"#),
+            (r#"{"include_usage": true}"#, r#"{"include_usage": true}"#),
+        ] {
+            let answer = run(&world, &ann, "/pass/search", body).await.expect(200);
+            assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("20"), "{body}");
+            let asked = world.upstream.requests().await;
+            assert_eq!(std::str::from_utf8(&asked.last().unwrap().body), Ok(sent));
+        }
+        let answer = run(&world, &ann, "/pass/search", r#"{"include_usage":false}"#).await;
+        assert!(answer.expect(400).text().contains("has to be counted"));
+        assert_eq!((world.upstream.count(), world.money(&ann).await.used), (2, 40));
         world.close().await;
     }
 

@@ -265,7 +265,7 @@ fn route(
         task: section.task,
         tasks: None,
         once: always || section.task == Some(TaskWord::Submit),
-        ask_usage: requests::ask_usage(document, section.ask_usage, at, found),
+        ask_usage: requests::ask_usage(document, &section.ask_usage, at, found),
         headers: sections::headers(&format!("{at}.headers"), &section.headers, found),
         errors: document.errors.as_ref().map(|it| it.shape).unwrap_or_default(),
         protocol: Arc::from(""),

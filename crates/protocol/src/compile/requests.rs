@@ -4,8 +4,8 @@ use super::problems::ProblemList;
 use super::replies::{keep, keep_same, pointers, units};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{
-    CompareWords, Document, HoldSection, PriceWord, ProbeSection, RefusalSection, RouteSection,
-    SessionSection, TextList,
+    AskUsage, CompareWords, Document, HoldSection, PriceWord, ProbeSection, RefusalSection,
+    RouteSection, SessionSection, TextList,
 };
 use crate::pointer::Pointer;
 use crate::probe::RouteProbe;
@@ -279,25 +279,32 @@ pub(super) fn collection(
     Some(path.into())
 }
 
-/// How the usage of a route's streams is asked for.
+/// How the usage of a route's replies is asked for.
 pub(super) fn ask_usage(
     document: &Document,
-    wanted: bool,
+    wanted: &AskUsage,
     at: &str,
     found: &mut ProblemList,
 ) -> Option<UsageMember> {
     let at = format!("{at}.ask_usage");
-    match &document.stream {
-        _ if !wanted => None,
-        None => {
+    match (wanted, &document.stream) {
+        (AskUsage::Never, _) => None,
+        (AskUsage::Streams, None) => {
             found.at(at, "is true, and there is no [stream] that says how");
             None
         }
-        Some(stream) => Some(UsageMember {
-            when: found.pointer("stream.when", &stream.when)?,
+        (AskUsage::Streams, Some(stream)) => Some(UsageMember {
             ask: found.pointer("stream.ask", &stream.ask)?,
-            extra: found.pointer("stream.extra", &stream.extra)?,
+            extra: Some(found.pointer("stream.extra", &stream.extra)?),
         }),
+        (AskUsage::All(ask), _) => {
+            let ask = found.pointer(&at, ask)?;
+            if ask.names().is_none_or(|names| names.is_empty()) {
+                found.at(at, "is a member of the request: /include_usage");
+                return None;
+            }
+            Some(UsageMember { ask, extra: None })
+        }
     }
 }
 

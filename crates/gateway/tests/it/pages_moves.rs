@@ -171,4 +171,29 @@ on_both_databases! {
         root.send(&path, form).await.expect(422);
         world.close().await;
     }
+
+    async fn a_refund_that_was_spent_is_reversed_below_zero(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("chat", fixed(80), Reply::result(20, 60)).await;
+        world.model("draw", fixed(30), Reply::text("ok")).await;
+        let ann = world.payer(80).await;
+        let request = world.pay("chat", &ann).await.expect(200).header("x-request-id").unwrap();
+        let quota_of = format!("/api/user/{}/quota", ann.id);
+        let refund = json!({ "delta": 30, "reason": "our fault", "refund_of": request });
+        world.admin().post(&quota_of, &refund).await;
+        world.pay("draw", &ann).await.expect(200);
+        assert_eq!(world.money(&ann).await.quota, 0);
+        let line = "SELECT id FROM logs WHERE type = 'refund'";
+        let line = world.db.i64(line).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let path = format!("/console/users/{}/adjust", ann.id);
+        let back = format!("direction=take&amount=30q&reason=a+slip&reversal_of={line}");
+        let asked = root.send(&path, &back).await.expect(422).text();
+        assert!(asked.contains("would leave −$0.00006"), "{asked}");
+        root.send(&path, &format!("{back}&below=1")).await.expect(303);
+        let money = world.money(&ann).await;
+        assert_eq!((money.quota, money.used), (-30, 110));
+        // The books, which every test ends with, know why it is below zero.
+        world.close().await;
+    }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn enter(
         Err(problem) => return pages::problem(None, taste, &problem.0),
     };
     let (visit, mut request) = visit;
+    let taste = visit.taste;
     let writes = !is_read(request.method());
     request.extensions_mut().insert(Arc::clone(&visit));
     let answer = next.run(*request);
@@ -100,14 +101,16 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     let uri = parts.uri.clone();
     let token = session_cookie::read(&parts.headers).map(str::to_owned);
     let hash = token.as_deref().map(store::key_hash);
-    let actor = match &hash {
+    let session = match &hash {
         Some(hash) if is_background(&parts) => session::find_unused(state, hash).await?,
         Some(hash) => session::find(state, hash).await?,
         None => None,
     };
-    let (Some(token), Some(hash), Some(actor)) = (token, hash, actor) else {
+    let (Some(token), Some(hash), Some(session)) = (token, hash, session) else {
         return Ok(Entered::Anonymous(to_login(&parts, taste)));
     };
+    let session::ActiveSession { actor, language } = session;
+    let taste = taste.of_account(language.as_deref());
     let csrf = session_cookie::csrf_token(&token);
     let share = BodyShare::of(&state.budget, actor.user_id);
     let form = match is_read(&parts.method) {

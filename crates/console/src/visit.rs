@@ -57,6 +57,13 @@ pub(crate) struct Taste {
     pub(crate) is_part: bool,
 }
 
+impl Taste {
+    /// The same in the language that the account has, where it has one.
+    pub(crate) fn of_account(self, language: Option<&str>) -> Self {
+        Self { lang: language.and_then(Lang::from_code).unwrap_or(self.lang), ..self }
+    }
+}
+
 /// A session that a request came with.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {

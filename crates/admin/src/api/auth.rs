@@ -118,7 +118,7 @@ async fn actor_of_session(
         "/api/events" => ops::session::find_unused(state, hash).await?,
         _ => ops::session::find(state, hash).await?,
     };
-    found.ok_or_else(|| {
+    found.map(|session| session.actor).ok_or_else(|| {
         AdminError::unauthenticated("登录已失效, 请重新登录", "the session has ended: log in again")
     })
 }

@@ -37,6 +37,7 @@ use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
 use crate::ops::first_steps::FirstSteps;
 use crate::ops::group::{GroupInput, GroupView};
+use crate::ops::language;
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
@@ -365,6 +366,12 @@ fn own() -> CallTable {
     let table = CallTable::new(RequiredRole::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
+        .on(
+            &[Patch],
+            "/api/user/self",
+            user::change_own,
+            one::<UserView>("Change one's language in the console").takes(language::read),
+        )
         .post(
             "/api/user/topup",
             redemption::redeem,
@@ -391,21 +398,6 @@ fn own() -> CallTable {
         .delete("/api/token/{id}", token::delete, nothing("Delete a key"))
         .on(&[Put, Post], "/api/token/{id}/enable", token::enable, one::<TokenView>("Enable a key"))
         .on(&[Put, Post], "/api/token/{id}/disable", token::disable, one::<TokenView>("Disable it"))
-        .get(
-            "/api/log/self",
-            journal::list_own,
-            page::<LogView>("One's own log").filters(LogFilter::read),
-        )
-        .get(
-            "/api/log/self/stat",
-            journal::statistics_own,
-            one::<Statistics>("Sums").filters(LogFilter::of_sums),
-        )
-        .get(
-            "/api/log/self/export",
-            journal::export_own,
-            csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
-        )
         .get("/api/price", ability::own, all::<OwnPrice>("What oneself pays, with all ratios"))
         .get(
             "/api/events",
@@ -434,6 +426,21 @@ fn own() -> CallTable {
 
 fn own_usage(table: CallTable) -> CallTable {
     table
+        .get(
+            "/api/log/self",
+            journal::list_own,
+            page::<LogView>("One's own log").filters(LogFilter::read),
+        )
+        .get(
+            "/api/log/self/stat",
+            journal::statistics_own,
+            one::<Statistics>("Sums").filters(LogFilter::of_sums),
+        )
+        .get(
+            "/api/log/self/export",
+            journal::export_own,
+            csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
+        )
         .get(
             "/api/log/self/recent",
             journal::recent_own,

@@ -5,6 +5,7 @@ use super::extract::{CallingActor, JsonBody, OptionalJsonBody, PathId, QueryPara
 use super::session::CallerPlace;
 use crate::ops::access_token::{self, OwnProof};
 use crate::ops::batch::BatchRequest;
+use crate::ops::language;
 use crate::ops::user::{self, MovementInput, UserInput};
 use crate::{Actor, AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -32,6 +33,14 @@ pub(super) async fn own(
     CallingActor(actor): CallingActor,
 ) -> ApiResult {
     one(user::get(&state, actor.user_id).await?)
+}
+
+pub(super) async fn change_own(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(language::set(&state, &actor, language::read(fields)?.as_deref()).await?)
 }
 
 pub(super) async fn create(

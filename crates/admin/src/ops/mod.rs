@@ -16,6 +16,7 @@ pub(crate) mod failed_login;
 pub mod first_start;
 pub mod first_steps;
 pub mod group;
+pub mod language;
 pub mod log;
 pub mod low_balance;
 pub mod notice;

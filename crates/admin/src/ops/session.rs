@@ -16,7 +16,7 @@ pub(super) const IDLE_MS: i64 = 12 * HOUR_MS;
 const USE_NOTED_MS: i64 = 60_000;
 /// How many sessions a user has; the longest unused ends when another begins.
 const MAX_PER_USER: i64 = 20;
-const SELECT: &str = "SELECT u.id, u.username, u.role, u.\"group\", s.used_at \
+const SELECT: &str = "SELECT u.id, u.username, u.role, u.\"group\", u.language, s.used_at \
      FROM sessions s JOIN users u ON u.id = s.user_id \
      WHERE s.token_hash = $1 AND s.created_at > $2 AND s.used_at > $3 \
      AND u.status = 1 AND u.deleted_at IS NULL";
@@ -27,6 +27,14 @@ pub struct LoggedIn {
     pub actor: Actor,
     /// What the cookie holds.
     pub token: Secret,
+}
+
+/// A session that goes on.
+pub struct ActiveSession {
+    /// Whose.
+    pub actor: Actor,
+    /// The language that they have chosen.
+    pub language: Option<String>,
 }
 
 /// Begins a session of the user who has this name and password, for the client at this address.
@@ -118,14 +126,17 @@ async fn begin(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find(state: &AdminState, session: &[u8; 32]) -> Result<Option<Actor>, AdminError> {
-    let Some((actor, used_at)) = valid(state, session).await? else { return Ok(None) };
+pub async fn find(
+    state: &AdminState,
+    session: &[u8; 32],
+) -> Result<Option<ActiveSession>, AdminError> {
+    let Some((active, used_at)) = valid(state, session).await? else { return Ok(None) };
     let now = state.clock.now();
     if now.since_ms(used_at) >= USE_NOTED_MS {
         let sql = "UPDATE sessions SET used_at = $1 WHERE token_hash = $2";
         state.db.execute(sql, &[now.into(), session.into()]).await?;
     }
-    Ok(Some(actor))
+    Ok(Some(active))
 }
 
 /// The same for a request that nobody made: a page that is open asks again by itself, and does not
@@ -136,21 +147,22 @@ pub async fn find(state: &AdminState, session: &[u8; 32]) -> Result<Option<Actor
 pub async fn find_unused(
     state: &AdminState,
     session: &[u8; 32],
-) -> Result<Option<Actor>, AdminError> {
-    Ok(valid(state, session).await?.map(|(actor, _)| actor))
+) -> Result<Option<ActiveSession>, AdminError> {
+    Ok(valid(state, session).await?.map(|(active, _)| active))
 }
 
-/// The user of this session, and when it was last used.
+/// The session, and when it was last used.
 async fn valid(
     state: &AdminState,
     session: &[u8; 32],
-) -> Result<Option<(Actor, UnixMs)>, AdminError> {
+) -> Result<Option<(ActiveSession, UnixMs)>, AdminError> {
     let now = state.clock.now();
     let (made_after, used_after) = (now.plus_ms(-LIFETIME_MS), now.plus_ms(-IDLE_MS));
     let params = [session.into(), made_after.into(), used_after.into()];
     let rows = state.db.read(SELECT, &params).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some((actor(row)?, row.get("used_at")?)))
+    let active = ActiveSession { actor: actor(row)?, language: row.get("language")? };
+    Ok(Some((active, row.get("used_at")?)))
 }
 
 fn actor(row: &Row) -> Result<Actor, StoreError> {

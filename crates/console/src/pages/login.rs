@@ -6,8 +6,9 @@ use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
 use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to, is_page, page_of, step};
+use admin::ops::language;
 use admin::ops::session::{self, LoggedIn};
-use admin::{AdminState, BodyShare, session_cookie};
+use admin::{AdminError, AdminState, BodyShare, session_cookie};
 use axum::Extension;
 use axum::extract::{Request, State};
 use http::header::{REFERER, RETRY_AFTER, SET_COOKIE};
@@ -46,7 +47,7 @@ pub(crate) async fn enter(
     };
     // A login goes to its end, also when the browser does not wait for it.
     let done = state.jobs.spawn(job).await;
-    let done = done.map_err(|error| admin::AdminError::System(error.to_string()))?;
+    let done = done.map_err(|error| AdminError::System(error.to_string()))?;
     match done {
         Ok(LoggedIn { token, .. }) => {
             let mut response = go_to(&next);
@@ -56,7 +57,7 @@ pub(crate) async fn enter(
         }
         Err(error) => {
             let (status, wait) = match &error {
-                admin::AdminError::TooMany { retry_after_s } => {
+                AdminError::TooMany { retry_after_s } => {
                     (StatusCode::TOO_MANY_REQUESTS, Some(*retry_after_s))
                 }
                 _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
@@ -114,13 +115,18 @@ pub(crate) async fn leave(State(state): State<AdminState>, Here(visit): Here) ->
     Ok(response)
 }
 
-/// `POST /console/preferences`
+/// `POST /console/preferences`: kept in cookies of this browser, and the language also with the
+/// account of who is logged in.
 pub(crate) async fn prefer(State(state): State<AdminState>, request: Request) -> Handled {
     let (parts, body) = request.into_parts();
     let form = Form::read(body, &BodyShare::of_nameless(&state.budget)).await?;
     let back = back(form.text("back"), &parts.headers);
+    let lang = Lang::from_code(form.text("lang"));
+    if let Some(lang) = lang {
+        keep_language(&state, &parts.headers, lang).await?;
+    }
     let mut response = go_to(&back);
-    let lang = Lang::from_code(form.text("lang")).map(|lang| ("newapi_lang", lang.code()));
+    let lang = lang.map(|lang| ("newapi_lang", lang.code()));
     let theme = Theme::from_code(form.text("theme")).map(|theme| ("newapi_theme", theme.code()));
     for (name, code) in lang.into_iter().chain(theme) {
         let cookie = format!(
@@ -131,6 +137,20 @@ pub(crate) async fn prefer(State(state): State<AdminState>, request: Request) ->
         }
     }
     Ok(response)
+}
+
+/// Stores the language with the account. No token guards it: the gate refuses requests of other
+/// sites, and it changes nothing but how pages look.
+async fn keep_language(
+    state: &AdminState,
+    headers: &HeaderMap,
+    lang: Lang,
+) -> Result<(), AdminError> {
+    let Some(token) = session_cookie::read(headers) else { return Ok(()) };
+    if let Some(active) = session::find(state, &store::key_hash(token)).await? {
+        language::set(state, &active.actor, Some(lang.code())).await?;
+    }
+    Ok(())
 }
 
 /// The page that the reader was on, as it says itself, or as the browser does: filters change its

@@ -139,14 +139,14 @@ on_both_databases! {
         // Filters change the address after the page was sent; the browser knows.
         let prefer = "/console/preferences";
         let filtered = "/console/log?type=consume";
-        assert_eq!(to(prefer, filtered, "lang=zh&back=/console/log").await, filtered);
-        assert_eq!(to(prefer, "/console/users", "lang=zh&back=/console/log").await, "/console/log");
-        let evil = to(prefer, "/elsewhere", "lang=zh&back=https://evil.example/").await;
+        assert_eq!(to(prefer, filtered, "lang=en&back=/console/log").await, filtered);
+        assert_eq!(to(prefer, "/console/users", "lang=en&back=/console/log").await, "/console/log");
+        let evil = to(prefer, "/elsewhere", "lang=en&back=https://evil.example/").await;
         assert_eq!(evil, "/console");
         let login = world.server.call("GET", "/console/login?next=%2Fconsole%2Flog").send().await;
         let login = back_of(&login.expect(200).text());
         assert_eq!(login, "/console/login?next=%2Fconsole%2Flog");
-        let back = format!("lang=zh&back={}", login.replace('%', "%25"));
+        let back = format!("lang=en&back={}", login.replace('%', "%25"));
         assert_eq!(to(prefer, &login, &back).await, login);
 
         // A page that answers a form is found where the form was.
@@ -277,6 +277,57 @@ on_both_databases! {
         let list = user.get("/console/users").await.expect(200).text();
         let offered = |id: i64| list.contains(&format!("/console/users/{id}/adjust"));
         assert_eq!((offered(1), offered(ann), offered(otto)), (false, true, true), "{list}");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn the_language_goes_with_the_account(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let browser = Browser::login(&world.server, &name, PASSWORD).await;
+        let prefer = |lang: &str, site: &str| {
+            let call = browser.call("POST", "/console/preferences").header("Sec-Fetch-Site", site);
+            call.body(format!("lang={lang}&back=/console/keys")).send()
+        };
+        let shown = async |browser: &Browser<'_>, cookie: &str| {
+            let call = browser.call("GET", "/console/keys").header("Cookie", cookie);
+            between(&call.send().await.expect(200).text(), "<html lang=\"", "\"").unwrap()
+        };
+        // The browser, unless it was told otherwise.
+        assert_eq!(shown(&browser, "").await, "en");
+        assert_eq!(shown(&browser, "newapi_lang=zh").await, "zh-CN");
+        prefer("zh", "cross-site").await.expect(403);
+        assert_eq!(shown(&browser, "").await, "en");
+
+        // The switch: wherever one logs in from then on, whatever that browser was told.
+        let answer = prefer("zh", "same-origin").await.expect(303);
+        assert!(answer.header("set-cookie").unwrap().starts_with("newapi_lang=zh"));
+        let other = Browser::login(&world.server, &name, PASSWORD).await;
+        for cookie in ["", "newapi_lang=en"] {
+            assert_eq!(shown(&other, cookie).await, "zh-CN", "{cookie}");
+        }
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        assert_eq!(shown(&root, "").await, "en", "it is of one account");
+        let missing = other.get("/console/nothing").await.expect(404).text();
+        assert!(missing.contains("没有这个页面"), "{missing}");
+
+        // The same through the API.
+        let own = "/api/user/self";
+        let token = world.admin().post(&format!("/api/user/{ann}/token"), &json!({})).await;
+        let api = |method: &str, body: &serde_json::Value| {
+            let token = format!("Bearer {}", token.as_str().unwrap());
+            world.server.call(method, own).header("Authorization", token).json(body).send()
+        };
+        let row = api("PATCH", &json!({ "language": "en" })).await.expect(200).json();
+        assert_eq!(row["data"]["language"], "en");
+        assert_eq!(shown(&other, "newapi_lang=zh").await, "en");
+        for wrong in [json!({}), json!({ "language": "de" }), json!({ "role": 100 })] {
+            api("PATCH", &wrong).await.expect(422);
+        }
+        let row = api("PATCH", &json!({ "language": null })).await.expect(200).json();
+        assert_eq!(row["data"]["language"], json!(null));
+        assert_eq!(shown(&other, "newapi_lang=zh").await, "zh-CN");
         world.close().await;
     }
 }

@@ -32,7 +32,8 @@ CREATE TABLE users (
     low_balance_threshold INTEGER
         CHECK (low_balance_threshold > 0 AND typeof(low_balance_threshold) IN ('integer', 'null')),
     low_balance_event     BLOB,
-    low_balance_told_at   INTEGER
+    low_balance_told_at   INTEGER,
+    language              TEXT CHECK (language IN ('zh', 'en'))
 );
 CREATE INDEX users_low_balance ON users (id) WHERE low_balance_threshold IS NOT NULL;
 

@@ -17,6 +17,7 @@ const IGNORED: &[&str] = &[
     "request_count",
     "daily_left",
     "monthly_left",
+    "language",
     "created_at",
     "updated_at",
     "created_time",

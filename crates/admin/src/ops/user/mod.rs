@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
      (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
-     used_quota, request_count, created_at, updated_at";
+     used_quota, request_count, language, created_at, updated_at";
 
 /// Most users that are named at once: those of a page.
 const MAX_NAMES: usize = 200;
@@ -71,6 +71,8 @@ pub struct UserView {
     /// Limits on what is spent.
     #[serde(flatten)]
     pub spending: SpendingView,
+    /// In which the console shows pages: `zh`, `en`; `null`: the browser's.
+    pub language: Option<String>,
     /// When the user was made, in seconds since 1970.
     pub created_at: i64,
     /// When the user was last edited.
@@ -94,6 +96,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
         used_quota: row.get("used_quota")?,
         request_count: row.get("request_count")?,
         spending: SpendingView::read(row, now)?,
+        language: row.get("language")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
     })

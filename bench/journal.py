@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 from harness import HERE, say, wait_until
 from targets import ROOT_TOKEN, Newapi, make_database
 
-SIZES = {  # lines, users, requests a query, and the seconds after which a query is left alone
-    "smoke": dict(lines=1_000_000, users=1_000, requests=15, within=1),
-    "quick": dict(lines=10_000_000, users=5_000, requests=40, within=3),
-    "full": dict(lines=10_000_000, users=5_000, requests=200, within=20),
+SIZES = {  # lines, users, open holds, requests a query, and the seconds after which a query is left alone
+    "smoke": dict(lines=1_000_000, users=1_000, holds=100_000, requests=15, within=1),
+    "quick": dict(lines=10_000_000, users=5_000, holds=100_000, requests=40, within=3),
+    "full": dict(lines=10_000_000, users=5_000, holds=100_000, requests=200, within=20),
 }
 GOAL_MS = 60
 CONSOLE_GOAL_MS = 150
@@ -36,7 +36,7 @@ def fill(dsn, size):
     if int(psql(dsn, "-c", "SELECT count(*) FROM (SELECT 1 FROM logs LIMIT 50000) AS found")) < 50_000:
         say(f"  filling in {size['lines']:,} lines")
         psql(dsn, "-v", f"lines={size['lines']}", "-v", f"users={size['users']}",
-             "-f", str(HERE / "journal.sql"))
+             "-v", f"holds={size['holds']}", "-f", str(HERE / "journal.sql"))
 
 
 def added_up(dsn):

@@ -1,7 +1,8 @@
 -- A long journal: `lines` lines over three months, newest a few minutes ago, of `users` users.
 -- Users, models and channels are used unevenly; some are rare, one model was given up, and one channel
 -- serves a model of its own. Half of the keys share a name, and one key was deleted. Balances are what the lines add up
--- to, so the audit is clean. Calls are lines of type consume: their holds are of no interest here.
+-- to less what is on hold, so the audit is clean. Calls are lines of type consume, whose holds have ended; the open ones,
+-- `holds` of them, are of calls whose outcome is unknown, and wait for a deadline that does not come here.
 SET synchronous_commit = off;
 SELECT newapi_make_month((now() AT TIME ZONE 'UTC' - months * interval '1 month')::date)
 FROM generate_series(0, 3) months;
@@ -43,12 +44,21 @@ JOIN payers p ON p.n = made.payer,
      LATERAL (SELECT made.type IN ('consume', 'refund') AS moves) AS about
 ORDER BY made.n;
 
+INSERT INTO price_snapshots (hash, price) VALUES (sha256('bench'), '{}');
+INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount, price_id, deadline_at)
+SELECT gen_random_uuid(), p.id, p.token_id, 1 + n % 20, 'model-' || n % 40, to_char(n, 'FM00000000') || '-held', 50,
+       (SELECT id FROM price_snapshots WHERE hash = sha256('bench')), now() + interval '1 year'
+FROM generate_series(1, :holds) n JOIN payers p ON p.n = n % :users;
+
 -- As the ledger writes: with its revision, so that nothing is entered twice.
-UPDATE users SET quota = quota + s.delta, used_quota = used_quota + s.used, revision = revision + 1
+UPDATE users SET quota = quota + s.delta - coalesce(h.held, 0), used_quota = used_quota + s.used,
+                 revision = revision + 1
 FROM (SELECT user_id, sum(delta) AS delta, sum(used_delta) AS used FROM logs
       WHERE user_id IN (SELECT id FROM payers) GROUP BY user_id) AS s
+LEFT JOIN (SELECT user_id, sum(amount) AS held FROM holds GROUP BY user_id) AS h USING (user_id)
 WHERE users.id = s.user_id;
 DELETE FROM tokens WHERE id = (SELECT token_id FROM payers WHERE n = 2);
 -- As autovacuum leaves it.
 VACUUM ANALYZE logs;
 VACUUM ANALYZE users;
+VACUUM ANALYZE holds;

@@ -83,6 +83,15 @@ pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
     db.read(&sql, &[]).await?.iter().map(read).collect()
 }
 
+/// A node's name.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn name(db: &Db, id: NodeId) -> Result<Option<String>, StoreError> {
+    let rows = db.read("SELECT name FROM nodes WHERE id = $1", &[Value::from(id)]).await?;
+    rows.first().map(|row| row.get("name")).transpose()
+}
+
 /// Open holds that end with no node, and what they put aside.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LooseHolds {

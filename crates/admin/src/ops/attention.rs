@@ -1,14 +1,15 @@
 //! What an administrator should look at now: open holds, unfinished tasks, what is off or fails.
 
 use crate::ops::audit::AuditFailure;
-use crate::ops::channel::BreakerView;
-use crate::ops::channel::{TrafficCounts, live_of, requests_of};
+use crate::ops::channel::{TrafficCounts, requests_of};
 use crate::ops::{task, unpriced};
 use crate::{Actor, AdminError, AdminState};
-use domain::{ChannelId, Quota};
+use domain::{ChannelId, Quota, UnixMs};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use store::Row;
 use store::sums::sum_of;
+use traffic::BreakerState;
 use utoipa::ToSchema;
 
 /// How far back calls that failed count, so that it follows soon once something was fixed.
@@ -16,15 +17,22 @@ const RECENT_MINUTES: i64 = 15;
 
 /// Most names of a list; how many there are is counted beside.
 const MAX_NAMED: usize = 50;
+/// Each table once: of the holds all are read, of unfinished tasks the index by status, of those to
+/// decide over the index of their own.
 const COUNTS: &str = "
-    (SELECT count(*) FROM tasks
-      WHERE status IN ('submitted', 'processing', 'unknown')) AS unfinished_tasks,
-    (SELECT count(*) FROM webhook_endpoints
-      WHERE url <> '' AND status = 2 AND disabled_reason <> '') AS webhooks_off,
-    (SELECT count(*) FROM channels WHERE status = 1) AS channels_on,
-    (SELECT count(*) FROM channels WHERE status = 3) AS channels_failed,
-    (SELECT count(*) FROM users WHERE quota < 0 AND deleted_at IS NULL) AS users_below_zero,
-    (SELECT count(*) FROM users WHERE deleted_at IS NULL) AS users";
+    (SELECT count(*) FILTER (WHERE status = 'submitted') AS submitted_tasks,
+            count(*) FILTER (WHERE status = 'processing') AS processing_tasks,
+            count(*) FILTER (WHERE status = 'unknown') AS unknown_tasks
+       FROM tasks WHERE platform = 'custompass'
+        AND status IN ('submitted', 'processing', 'unknown')) AS unfinished,
+    (SELECT count(*) FILTER (WHERE status = 1) AS channels_on,
+            count(*) FILTER (WHERE status = 3) AS channels_failed FROM channels) AS channels,
+    (SELECT count(*) FILTER (WHERE quota < 0) AS users_below_zero, count(*) AS users
+       FROM users WHERE deleted_at IS NULL) AS users,
+    (SELECT count(*) AS webhooks_off FROM webhook_endpoints
+      WHERE url <> '' AND status = 2 AND disabled_reason <> '') AS webhooks,
+    (SELECT min(next_at) AS asked_next FROM task_lanes) AS lanes,
+    (SELECT count(*) AS nodes FROM nodes WHERE lease_until > $1) AS nodes";
 
 /// What needs a look.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -37,8 +45,18 @@ pub struct Attention {
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
+    /// Nodes that serve: their lease is valid.
+    pub nodes: i64,
     /// Tasks that have not ended.
     pub unfinished_tasks: i64,
+    /// Those of them of which the upstream has said nothing yet,
+    pub submitted_tasks: i64,
+    /// those that it works at,
+    pub processing_tasks: i64,
+    /// and those whose word is on no list.
+    pub unknown_tasks: i64,
+    /// How many seconds the question about them that has waited longest is late; null: none waits.
+    pub poll_lag: Option<i64>,
     /// Those of them that an administrator has to settle or refund: the reply to their submission
     /// can't be read, and they are asked about no more.
     pub undecided_tasks: i64,
@@ -57,6 +75,12 @@ pub struct Attention {
     pub failing: Option<TrafficCounts>,
     /// Enabled channels that the node that answers pauses now, because they fail; at most 50.
     pub breakers_open: Vec<ChannelOff>,
+    /// How many there are.
+    pub breakers_open_total: i64,
+    /// Enabled channels that it pauses because their account at the upstream is broken; at most 50.
+    pub channels_paused: Vec<ChannelPaused>,
+    /// How many there are.
+    pub channels_paused_total: i64,
     /// Channels that were disabled because they failed; at most 50.
     pub channels_off: Vec<ChannelOff>,
     /// How many there are.
@@ -77,6 +101,17 @@ pub struct ChannelOff {
     pub name: String,
 }
 
+/// A channel whose account at the upstream is broken.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChannelPaused {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What the upstream said.
+    pub why: String,
+}
+
 /// What needs a look now.
 ///
 /// # Errors
@@ -86,13 +121,13 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
     let (held, undecided) = (sum_of(state.db.engine(), "amount"), task::UNDECIDED);
     let of_tasks = sum_of(state.db.engine(), "quota");
     let sql = format!(
-        "SELECT (SELECT count(*) FROM holds) AS open_holds,
-             (SELECT coalesce({held}, 0) FROM holds) AS held,
-             (SELECT count(*) FROM tasks WHERE {undecided}) AS undecided_tasks,
-             (SELECT coalesce({of_tasks}, 0) FROM tasks WHERE {undecided}) AS undecided_held,
-             {COUNTS}"
+        "SELECT * FROM
+             (SELECT count(*) AS open_holds, coalesce({held}, 0) AS held FROM holds) AS holds,
+             (SELECT count(*) AS undecided_tasks, coalesce({of_tasks}, 0) AS undecided_held
+                FROM tasks WHERE {undecided}) AS undecided, {COUNTS}"
     );
-    let rows = state.db.search(&sql, &[]).await?;
+    let now = state.clock.now();
+    let rows = state.db.search(&sql, &[now.into()]).await?;
     let counts = rows.first().ok_or_else(|| AdminError::System("no counts".to_owned()))?;
     let sql =
         format!("SELECT id, name FROM channels WHERE status = 3 ORDER BY id LIMIT {MAX_NAMED}");
@@ -100,12 +135,24 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
     let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
     let unpriced = unpriced::all(state).await?;
     let (audit_breaches, audit_failed) = state.last_audit.trouble();
+    let [submitted_tasks, processing_tasks, unknown_tasks] = [
+        counts.get("submitted_tasks")?,
+        counts.get("processing_tasks")?,
+        counts.get("unknown_tasks")?,
+    ];
+    let late_ms = counts.get::<Option<UnixMs>>("asked_next")?.map(|at| now.since_ms(at));
+    let pauses = pauses(state).await?;
     Ok(Attention {
         audit_breaches,
         audit_failed,
         open_holds: counts.get("open_holds")?,
         held: counts.get("held")?,
-        unfinished_tasks: counts.get("unfinished_tasks")?,
+        nodes: counts.get("nodes")?,
+        unfinished_tasks: submitted_tasks + processing_tasks + unknown_tasks,
+        submitted_tasks,
+        processing_tasks,
+        unknown_tasks,
+        poll_lag: late_ms.map(|ms| ms / 1_000).filter(|seconds| *seconds > 0),
         undecided_tasks: counts.get("undecided_tasks")?,
         undecided_held: counts.get("undecided_held")?,
         webhooks_off: counts.get("webhooks_off")?,
@@ -113,7 +160,10 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         users: counts.get("users")?,
         users_below_zero: counts.get("users_below_zero")?,
         failing: requests_of(state, RECENT_MINUTES).filter(TrafficCounts::fails_much),
-        breakers_open: breakers_open(state).await?,
+        breakers_open_total: pauses.open_total,
+        breakers_open: pauses.open,
+        channels_paused_total: pauses.broken_total,
+        channels_paused: pauses.broken,
         channels_off: off.iter().map(channel).collect::<Result<_, AdminError>>()?,
         channels_off_total: counts.get("channels_failed")?,
         unpriced_total: i64::try_from(unpriced.len()).unwrap_or(i64::MAX),
@@ -121,29 +171,50 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
     })
 }
 
-/// Channels whose breaker is open, and whose account is not what is the matter.
-async fn breakers_open(state: &AdminState) -> Result<Vec<ChannelOff>, AdminError> {
-    let Some(traffic) = &state.traffic else { return Ok(Vec::new()) };
-    let is_open = |id: ChannelId| {
-        let live = live_of(state, id, true);
-        live.is_some_and(|it| it.breaker == BreakerView::Open && it.pause_reason.is_none())
-    };
-    let open: Vec<String> = traffic
-        .channels()
-        .iter()
-        .filter(|channel| is_open(channel.id))
-        .take(MAX_NAMED)
-        .map(|channel| channel.id.0.to_string())
-        .collect();
-    if open.is_empty() {
-        return Ok(Vec::new());
+/// Enabled channels that this node asks for nothing.
+#[derive(Default)]
+struct Pauses {
+    /// Their breaker is open, and their account is not what is the matter.
+    open: Vec<ChannelOff>,
+    open_total: i64,
+    /// Their account is broken.
+    broken: Vec<ChannelPaused>,
+    broken_total: i64,
+}
+
+async fn pauses(state: &AdminState) -> Result<Pauses, AdminError> {
+    let mut pauses = Pauses::default();
+    let Some(traffic) = &state.traffic else { return Ok(pauses) };
+    let called = traffic.channels();
+    let reasons = called.iter().filter_map(|channel| match channel.account() {
+        Some(why) => Some((channel.id, Some(why))),
+        None => (channel.breaker().0 == BreakerState::Open).then_some((channel.id, None)),
+    });
+    let mut reasons: BTreeMap<ChannelId, Option<String>> = reasons.collect();
+    if reasons.is_empty() {
+        return Ok(pauses);
     }
-    // Numbers: they can't be anything but digits. Without `auto_ban` no breaker is asked.
+    // Numbers: they can't be anything but digits. Without `auto_ban` neither pauses a channel.
+    let list = reasons.keys().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ");
     let sql = format!(
-        "SELECT id, name FROM channels WHERE status = 1 AND auto_ban AND id IN ({}) ORDER BY id",
-        open.join(", ")
+        "SELECT id, name FROM channels WHERE status = 1 AND auto_ban AND id IN ({list}) ORDER BY id"
     );
-    let rows = state.db.read(&sql, &[]).await?;
-    let channel = |row: &Row| Ok(ChannelOff { id: row.get("id")?, name: row.get("name")? });
-    rows.iter().map(channel).collect()
+    for row in state.db.read(&sql, &[]).await? {
+        let (id, name): (i64, String) = (row.get("id")?, row.get("name")?);
+        match reasons.remove(&ChannelId(id)).flatten() {
+            Some(why) => {
+                pauses.broken_total += 1;
+                if pauses.broken.len() < MAX_NAMED {
+                    pauses.broken.push(ChannelPaused { id, name, why });
+                }
+            }
+            None => {
+                pauses.open_total += 1;
+                if pauses.open.len() < MAX_NAMED {
+                    pauses.open.push(ChannelOff { id, name });
+                }
+            }
+        }
+    }
+    Ok(pauses)
 }

@@ -8,7 +8,6 @@ use admin::AdminError;
 use admin::ops::channel::{
     self, BreakerView, ChannelTrafficView, ChannelView, NodeTraffic, TrafficCounts, TrafficMinute,
 };
-use domain::ChannelId;
 use maud::{Markup, html};
 use serde_json::json;
 
@@ -203,11 +202,8 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
         node.channels.iter().filter(|channel| channel.counts.calls > 0).collect();
     busiest.sort_by_key(|channel| std::cmp::Reverse(channel.counts.calls));
     busiest.truncate(BUSIEST);
-    let mut rows = Vec::new();
-    for channel in busiest {
-        let name = name_of(visit, channel.channel_id).await;
-        rows.push(busy_row(lang, channel, &name));
-    }
+    let ids = busiest.iter().map(|channel| channel.channel_id);
+    let names = channel::names(&visit.state, &visit.actor, ids).await?;
     Ok(html! {
         h2.sec {
             (lang.say("调用", "Calls"))
@@ -219,7 +215,7 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
         @if minutes.len() > 1 && minutes.iter().any(|minute| minute.calls > 0) {
             (calls_chart(lang, &minutes))
         }
-        @if !rows.is_empty() {
+        @if !busiest.is_empty() {
             div.scroll { table {
                 thead { tr {
                     th { (lang.say("调用最多的渠道", "Busiest channels")) }
@@ -228,7 +224,10 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
                     th.num.hide { "p95" }
                     th.num.hide { (lang.say("进行中", "In flight")) }
                 } }
-                tbody { @for row in &rows { (row) } }
+                tbody { @for channel in busiest {
+                    @let name = names.get(&channel.channel_id).map_or("?", String::as_str);
+                    (busy_row(lang, channel, name))
+                } }
             } }
         }
     })
@@ -274,29 +273,4 @@ fn tiles(visit: &Visit, node: &NodeTraffic) -> Markup {
                 &html! { (in_flight) }))
         }
     }
-}
-
-/// A channel by its name; by its number where it has none any more.
-async fn name_of(visit: &Visit, id: ChannelId) -> String {
-    let found = channel::get(&visit.state, id).await.ok();
-    found.map_or_else(|| format!("#{}", id.0), |channel| super::channels::name(&channel).to_owned())
-}
-
-/// A channel whose account at the upstream is broken.
-pub(super) struct PausedChannel {
-    pub(super) id: ChannelId,
-    pub(super) name: String,
-    pub(super) why: String,
-}
-
-/// Paused channels, for the list of what needs attention.
-pub(super) async fn paused(visit: &Visit, node: Option<&NodeTraffic>) -> Vec<PausedChannel> {
-    let mut paused = Vec::new();
-    for channel in node.map(|node| node.channels.as_slice()).unwrap_or_default() {
-        if let Some(why) = &channel.pause_reason {
-            let (id, name) = (channel.channel_id, name_of(visit, channel.channel_id).await);
-            paused.push(PausedChannel { id, name, why: why.clone() });
-        }
-    }
-    paused
 }

@@ -128,9 +128,8 @@ pub(super) fn name(channel: &ChannelView) -> &str {
     if channel.name.is_empty() { host(channel) } else { &channel.name }
 }
 
-fn host(channel: &ChannelView) -> &str {
-    let (_, host) = channel.base_url.split_once("://").unwrap_or(("", &channel.base_url));
-    host.split(['/', '?']).next().unwrap_or(host)
+fn host(view: &ChannelView) -> &str {
+    channel::host(&view.base_url)
 }
 
 /// How the last test went, and when.

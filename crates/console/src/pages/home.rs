@@ -21,8 +21,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let (state, actor) = (&visit.state, &visit.actor);
     let request = request(&visit);
     let own = user::get(state, actor.user_id).await?;
-    let series = usage::series(state, actor, true, &request).await?;
-    let models = usage::models(state, actor, true, &request).await?;
+    let (series, models) = usage::series_and_models(state, actor, true, &request).await?;
     let (sums, charges) = (sums(&series), lines(&request, "consume"));
     let told = notice::get(state, actor).await?;
     let start = start(&visit, &own, sums.calls).await?;

@@ -1,10 +1,9 @@
 //! What needs the attention of an operator, on the first page; also stated when there is nothing.
 
-use super::channel_live::PausedChannel;
 use crate::lang::{Lang, tell};
 use crate::visit::Visit;
 use crate::{parts, show};
-use admin::ops::attention::{Attention, ChannelOff};
+use admin::ops::attention::Attention;
 use admin::ops::doctor::{self, LastHealth};
 use admin::ops::unpriced;
 use maud::{Markup, html};
@@ -82,7 +81,7 @@ impl Needs {
         self.row("bad", lang.say("调用失败", "Calls fail"), &words, to);
     }
 
-    fn of_channels(&mut self, attention: &Attention, paused: &[PausedChannel]) {
+    fn of_channels(&mut self, attention: &Attention) {
         let lang = self.lang;
         if attention.channels_on == 0 {
             let words = lang.say(
@@ -93,7 +92,7 @@ impl Needs {
             self.row("bad", lang.say("没有渠道", "No channel"), words, to);
         }
         for channel in &attention.channels_off {
-            let name = name_of(channel);
+            let name = name_of(channel.id, &channel.name);
             let words =
                 tell!(lang, "{name} 因连续失败被自动禁用", "{name} kept failing and was disabled");
             self.channel(lang.say("渠道停用", "Channel off"), channel.id, &words);
@@ -105,22 +104,43 @@ impl Needs {
             let to = ("/console/channels?status=3", lang.say("查看全部", "See all"));
             self.row("bad", lang.say("渠道停用", "Channels off"), &words, to);
         }
-        for PausedChannel { id, name, why } in paused {
+        for paused in &attention.channels_paused {
+            let (name, why) = (name_of(paused.id, &paused.name), &paused.why);
             let words = tell!(
                 lang,
                 "{name} 的上游账户失效: {why}",
                 "the account of {name} at its upstream is broken: {why}"
             );
-            self.channel(lang.say("渠道暂停", "Channel paused"), id.0, &words);
+            self.channel(lang.say("渠道暂停", "Channel paused"), paused.id, &words);
+        }
+        let unnamed = attention.channels_paused_total - i64_of(attention.channels_paused.len());
+        if unnamed > 0 {
+            let words = tell!(
+                lang,
+                "另有 {unnamed} 个渠道的上游账户失效",
+                "{unnamed} more have a broken account"
+            );
+            let to = ("/console/channels?status=1", lang.say("查看全部", "See all"));
+            self.row("bad", lang.say("渠道暂停", "Channels paused"), &words, to);
         }
         for channel in &attention.breakers_open {
-            let name = name_of(channel);
+            let name = name_of(channel.id, &channel.name);
             let words = tell!(
                 lang,
                 "{name} 连续失败, 熔断中, 稍后自动重试",
                 "{name} keeps failing: its breaker is open, and tries again by itself"
             );
             self.channel(lang.say("熔断", "Breaker open"), channel.id, &words);
+        }
+        let unnamed = attention.breakers_open_total - i64_of(attention.breakers_open.len());
+        if unnamed > 0 {
+            let words = tell!(
+                lang,
+                "另有 {unnamed} 个渠道熔断中",
+                "the breakers of {unnamed} more are open"
+            );
+            let to = ("/console/channels?status=1", lang.say("查看全部", "See all"));
+            self.row("bad", lang.say("熔断", "Breakers open"), &words, to);
         }
     }
 
@@ -195,18 +215,18 @@ fn i64_of(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn name_of(channel: &ChannelOff) -> String {
-    if channel.name.is_empty() { format!("#{}", channel.id) } else { channel.name.clone() }
+fn name_of(id: i64, name: &str) -> String {
+    if name.is_empty() { format!("#{id}") } else { name.to_owned() }
 }
 
 /// The part of the first page.
-pub(super) fn list(visit: &Visit, attention: &Attention, paused: &[PausedChannel]) -> Markup {
+pub(super) fn list(visit: &Visit, attention: &Attention) -> Markup {
     let lang = visit.lang();
     let mut needs = Needs { lang, rows: Vec::new() };
     needs.of_books(attention);
     needs.of_tasks(attention);
     needs.of_calls(attention);
-    needs.of_channels(attention, paused);
+    needs.of_channels(attention);
     needs.of_money(attention, unpriced::are_refused(&visit.state));
     needs.of_health(visit);
     html! {

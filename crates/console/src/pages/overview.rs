@@ -6,7 +6,6 @@ use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
-use admin::ops::doctor;
 use admin::ops::first_steps;
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
@@ -61,25 +60,21 @@ pub(super) fn sums(series: &UsageSeries) -> Sums {
 pub(super) async fn show(Here(visit): Here) -> Handled {
     let (state, actor) = (&visit.state, &visit.actor);
     let request = request(&visit);
-    let series = usage::series(state, actor, false, &request).await?;
-    let models = usage::models(state, actor, false, &request).await?;
+    let (series, models) = usage::series_and_models(state, actor, false, &request).await?;
     let attention = attention::now(state, actor).await?;
     let node = channel_live::of_node(&visit).await?;
     let calls = match &node {
         Some(node) => channel_live::now(&visit, node).await?,
         None => html! {},
     };
-    let paused = channel_live::paused(&visit, node.as_ref()).await;
-    let nodes = doctor::list_nodes(state, actor).await?.items;
-    let serving = nodes.iter().filter(|node| node.alive).count();
     let guide = match first_steps::ahead(state, actor).await? {
         Some(steps) => guide::shown(&visit, &steps).await?,
         None => html! {},
     };
     let body = html! {
         (guide)
-        (tiles(&visit, &request, &sums(&series), (&attention, serving)))
-        (needs::list(&visit, &attention, &paused))
+        (tiles(&visit, &request, &sums(&series), &attention))
+        (needs::list(&visit, &attention))
         h2.sec {
             (visit.say("充值与消耗", "Paid in and spent"))
             small { (visit.say("按 UTC 划分", "in UTC")) }
@@ -99,12 +94,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
 
-fn tiles(
-    visit: &Visit,
-    request: &UsageRequest,
-    sums: &Sums,
-    (attention, serving): (&Attention, usize),
-) -> Markup {
+fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attention) -> Markup {
     let (paid_in, charges) = (lines(request, "topup"), lines(request, "consume"));
     let plain = |quota: Quota| html! { (show::usd(quota)) };
     let whole = |number: i64| html! { (show::count(number)) };

@@ -806,6 +806,10 @@ CREATE TABLE tasks (
 -- The order in which a channel is polled: requests are made of neighbouring rows.
 CREATE INDEX tasks_unfinished ON tasks (channel_id, action, token_id, id)
     WHERE status IN ('submitted', 'processing', 'unknown');
+-- Few, if any: those that wait for an administrator.
+CREATE INDEX tasks_undecided ON tasks (id)
+    WHERE status IN ('submitted', 'processing', 'unknown')
+      AND task_id = '' AND submit_time IS NOT NULL;
 CREATE INDEX tasks_of_user ON tasks (user_id, uid);
 CREATE INDEX tasks_upstream ON tasks (task_id);
 CREATE INDEX tasks_submitting ON tasks (node_id) WHERE node_id IS NOT NULL;

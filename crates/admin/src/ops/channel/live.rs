@@ -164,8 +164,7 @@ pub async fn live(
     let absent = || AdminError::not_found("实时统计", "traffic here: this process serves no calls");
     let traffic = state.traffic.as_deref().ok_or_else(absent)?;
     let node_id = traffic.node();
-    let nodes = nodes::list(&state.db).await?;
-    let node = nodes.into_iter().find(|node| node.id == node_id);
+    let node = nodes::name(&state.db, node_id).await?;
     let now = traffic.minute();
     let auto_bans = auto_bans(state).await?;
     let channels = traffic.channels();
@@ -173,7 +172,7 @@ pub async fn live(
     let breaks = |id| auto_bans.get(&id).copied().unwrap_or(true);
     let models = traffic.models().into_iter();
     Ok(NodeTraffic {
-        node: node.map(|node| node.name).unwrap_or_default(),
+        node: node.unwrap_or_default(),
         node_id: node_id.0.to_string(),
         since: exact::seconds(state.clock.now()) - seconds_of(traffic),
         minutes,
@@ -199,7 +198,7 @@ pub fn requests_of(state: &AdminState, minutes: i64) -> Option<TrafficCounts> {
 }
 
 /// What a channel is doing; none where calls are not served.
-pub(in crate::ops) fn live_of(
+pub(super) fn live_of(
     state: &AdminState,
     id: ChannelId,
     auto_ban: bool,

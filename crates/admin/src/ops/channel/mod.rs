@@ -12,7 +12,6 @@ mod write;
 
 pub use batch::{COPIED_FIELDS, ChannelSet, ListChange, change_many, read_batch};
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
-pub(super) use live::live_of;
 pub use live::{
     BreakerView, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic, TrafficCounts,
     TrafficMinute, live, minutes_of, minutes_of_requests, read_minutes, requests_of,
@@ -23,10 +22,11 @@ pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
-use crate::{AdminError, AdminState, exact};
+use crate::{Actor, AdminError, AdminState, exact};
 use domain::{ChannelId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, Sealer, StoreError, Value};
 use upstream::BaseUrl;
 use utoipa::ToSchema;
@@ -35,6 +35,9 @@ const COLUMNS: &str = "id, name, type, base_url, (key <> '') AS has_key, models,
      weight, auto_ban, status, other, model_mapping, param_override, status_code_mapping, \
      custompass_status_mapping, setting, protocol, tag, remark, used_quota, placed_by, created_at, \
      updated_at, tested_at, test_model, test_ok, test_ms, test_error";
+
+/// Most channels that are named at once: those of a page.
+const MAX_NAMES: usize = 100;
 
 /// A channel as answers show it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -238,6 +241,40 @@ impl ChannelFilter {
             order: page::order(query, SORTED)?,
         })
     }
+}
+
+/// The names of these channels by their numbers, those of their hosts where they have none; of at
+/// most 100. One that is deleted is not among them.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn names(
+    state: &AdminState,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = ChannelId>,
+) -> Result<BTreeMap<ChannelId, String>, AdminError> {
+    actor.require_admin()?;
+    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Numbers: they can't be anything but digits.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT id, name, base_url FROM channels WHERE id IN ({list})");
+    let rows = state.db.read(&sql, &[]).await?;
+    let named = rows.iter().map(|row| {
+        let (name, address): (String, String) = (row.get("name")?, row.get("base_url")?);
+        let name = if name.is_empty() { host(&address).to_owned() } else { name };
+        Ok((row.get("id")?, name))
+    });
+    Ok(named.collect::<Result<_, StoreError>>()?)
+}
+
+/// The host of an address.
+#[must_use]
+pub fn host(address: &str) -> &str {
+    let (_, host) = address.split_once("://").unwrap_or(("", address));
+    host.split(['/', '?']).next().unwrap_or(host)
 }
 
 /// A page of the channels that `filter` names, in its order.

@@ -118,27 +118,111 @@ pub async fn series(
     own: bool,
     request: &UsageRequest,
 ) -> Result<UsageSeries, AdminError> {
-    let step_ms = request.step.ms();
     let (start, end) = bounds(request, state.clock.now())?;
     let Source { table, values } = lines(state, actor, own, request, (start, end)).await?;
-    let bucket = match (state.db.engine(), request.step) {
+    let (bucket, columns) = (bucket(state, request.step), sums::columns(&state.db));
+    let sql = format!("SELECT {bucket} AS step, type, {columns} FROM {table} GROUP BY 1, 2");
+    let rows = state.db.search(&sql, &values).await?;
+    series_of(&rows, request.step, (start, end))
+}
+
+/// The models that cost most, over the same time as [`series`].
+///
+/// # Errors
+/// As of [`series`].
+pub async fn models(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<Vec<ModelUsage>, AdminError> {
+    let bounds = bounds(request, state.clock.now())?;
+    let Source { table, values } = lines(state, actor, own, request, bounds).await?;
+    let sql = ranking(state, &table, "model_name", request.top);
+    let rows = state.db.search(&sql, &values).await?;
+    Ok(rows.iter().map(of_model).collect::<Result<_, _>>()?)
+}
+
+/// Both [`series`] and [`models`], of one reading of the lines: pages show them together.
+///
+/// # Errors
+/// As of [`series`].
+pub async fn series_and_models(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<(UsageSeries, Vec<ModelUsage>), AdminError> {
+    let (start, end) = bounds(request, state.clock.now())?;
+    let Source { table, values } = lines(state, actor, own, request, (start, end)).await?;
+    let (bucket, columns) = (bucket(state, request.step), sums::columns(&state.db));
+    let never = match state.db.engine() {
+        Engine::Sqlite => "NULL",
+        Engine::Postgres => "CAST(NULL AS timestamptz)",
+    };
+    let ranking = ranking(state, "steps", "model_name", request.top);
+    let sql = format!(
+        "WITH steps AS MATERIALIZED (
+             SELECT {bucket} AS step, type, model_name, {columns} FROM {table} GROUP BY 1, 2, 3)
+         SELECT step, type, '' AS model_name, {columns} FROM steps GROUP BY step, type
+         UNION ALL SELECT {never}, '', top.* FROM ({ranking}) AS top"
+    );
+    let rows = state.db.search(&sql, &values).await?;
+    let is_step = |row: &&Row| row.get::<Option<UnixMs>>("step").is_ok_and(|step| step.is_some());
+    let (steps, models): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(is_step);
+    let mut models = models.into_iter().map(of_model).collect::<Result<Vec<_>, _>>()?;
+    models.sort_by(|a, b| (b.spent, &a.model_name).cmp(&(a.spent, &b.model_name)));
+    Ok((series_of(steps, request.step, (start, end))?, models))
+}
+
+/// The start of a line's step.
+fn bucket(state: &AdminState, step: Step) -> &'static str {
+    match (state.db.engine(), step) {
         (Engine::Sqlite, Step::Hour) => "created_at - created_at % 3600000",
         (Engine::Sqlite, Step::Day) => "created_at - created_at % 86400000",
         (Engine::Postgres, Step::Hour) => "date_trunc('hour', created_at, 'UTC')",
         (Engine::Postgres, Step::Day) => "date_trunc('day', created_at, 'UTC')",
-    };
+    }
+}
+
+/// What cost most of what a column names, in order.
+pub(super) fn ranking(state: &AdminState, table: &str, column: &str, top: i64) -> String {
     let columns = sums::columns(&state.db);
-    let sql = format!("SELECT {bucket} AS step, type, {columns} FROM {table} GROUP BY 1, 2");
-    let rows = state.db.search(&sql, &values).await?;
-    let first = start.0 - start.0.rem_euclid(step_ms);
+    let named = match column {
+        "model_name" => "WHERE model_name <> ''",
+        _ => "",
+    };
+    format!(
+        "SELECT {column}, {columns} FROM {table} {named} GROUP BY {column}
+         HAVING sum(charging) > 0 ORDER BY used_delta DESC, {column} LIMIT {top}"
+    )
+}
+
+fn of_model(row: &Row) -> Result<ModelUsage, StoreError> {
+    Ok(ModelUsage {
+        model_name: row.get("model_name")?,
+        calls: row.get("charging")?,
+        spent: row.get("used_delta")?,
+        prompt_tokens: row.get("prompt_tokens")?,
+        completion_tokens: row.get("completion_tokens")?,
+    })
+}
+
+/// A series of sums by step and type: a point for each step, also where there is no row.
+fn series_of<'a>(
+    rows: impl IntoIterator<Item = &'a Row>,
+    step: Step,
+    (start, end): (UnixMs, UnixMs),
+) -> Result<UsageSeries, AdminError> {
+    let step_ms = step.ms();
     let mut points: BTreeMap<i64, UsagePoint> = BTreeMap::new();
-    let mut at = first;
+    let mut at = start.0 - start.0.rem_euclid(step_ms);
     while at < end.0 {
         let time = exact::seconds(UnixMs(at));
         points.insert(at, UsagePoint { time, ..UsagePoint::default() });
         at += step_ms;
     }
-    for row in &rows {
+    for row in rows {
         let step: UnixMs = row.get("step")?;
         if let Some(point) = points.get_mut(&step.0) {
             point.add(row)?;
@@ -160,7 +244,7 @@ pub async fn models(
     actor: &Actor,
     own: bool,
     request: &UsageRequest,
-) -> Result<Vec<ModelUsage>, AdminError> {
+) -> Result<Source, AdminError> {
     let bounds = bounds(request, state.clock.now())?;
     let Source { table, values } = lines(state, actor, own, request, bounds).await?;
     let columns = sums::columns(&state.db);
@@ -183,11 +267,12 @@ pub async fn models(
     Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
 }
 
-/// The actor's own lines, each with its key.
-pub(super) async fn own_lines(
+async fn lines(
     state: &AdminState,
     actor: &Actor,
+    own: bool,
     request: &UsageRequest,
+    bounds: (UnixMs, UnixMs),
 ) -> Result<Source, AdminError> {
     lines(state, actor, true, request, bounds(request, state.clock.now())?).await
 }
@@ -204,7 +289,7 @@ async fn lines(
     let filter = request.filter.clone().with_owner(&state.db).await?;
     // No line is later than now, so that the present hour or day needs no end.
     let end = Some(end).filter(|end| *end <= state.clock.now());
-    Ok(sums::source(&state.db, &filter, scope, (start, end)).await?)
+    Ok((filter, scope, (start, end)))
 }
 
 /// Whole steps: the first one is shown from its start.

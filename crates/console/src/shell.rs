@@ -292,6 +292,7 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
         "ended" => visit.say("会话已结束", "The session ended"),
         "sent" => visit.say("将立即重新投递", "It is delivered again now"),
         "decided" => visit.say("任务已处理", "The task was decided"),
+        "decided-many" => visit.say("选中的任务已处理", "The selected tasks were decided"),
         "password" => {
             visit.say("密码已修改, 其他会话已结束", "Password changed; other sessions ended")
         }

@@ -52,6 +52,10 @@ const SUMMARIES: &[(&str, &str)] = &[
         "Create or replace prices from CSV: all of them, or none",
         "从 CSV 新建或替换价格, 全部成功或全部不变",
     ),
+    (
+        "Decide over many tasks, each by itself; `dry_run`: tell what it would move",
+        "处理多个任务, 逐个进行; `dry_run`: 只列出将变动的资金",
+    ),
     ("Delete a channel", "删除渠道"),
     ("Delete a code", "删除兑换码"),
     ("Delete a group", "删除分组"),

@@ -52,6 +52,7 @@ use crate::ops::price_table::PriceTable;
 use crate::ops::recent::{RecentCallView, RecentFilter};
 use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskReply, TaskView};
+use crate::ops::task_batch::{TaskBatch, TaskBatchResult};
 use crate::ops::token::{TokenInput, TokenView};
 use crate::ops::unpriced::UnpricedModel;
 use crate::ops::user::{UserInput, UserView};
@@ -105,6 +106,11 @@ fn admin_routes() -> CallTable {
             "/api/task",
             task::list,
             page::<TaskView>("Tasks, newest first").filters(TaskFilter::read),
+        )
+        .post(
+            "/api/task/batch",
+            task::decide_many,
+            one::<TaskBatchResult>(DECIDE_MANY).takes(TaskBatch::read),
         )
         .post("/api/task/{task}/settle-now", task::settle_now, decision("Settle a task now"))
         .post("/api/task/{task}/fail-and-refund", task::fail_and_refund, decision("Refund a task"))
@@ -259,6 +265,8 @@ fn channels(table: CallTable) -> CallTable {
 }
 
 const UNCHARGED: &str = "The last calls without a charge, failed or free, on this node";
+const DECIDE_MANY: &str =
+    "Decide over many tasks, each by itself; `dry_run`: tell what it would move";
 const LAST_REPLY: &str = "What the upstream last said of a task";
 const ACTIONS: &str = "Administrative writes, newest first; `other` says by whom";
 const WHO_REACHES: &str = "Which groups reach a channel with which of its models, and the price";

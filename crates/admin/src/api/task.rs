@@ -1,8 +1,9 @@
 //! `/api/task`
 
 use super::envelope::{ApiResult, many, one};
-use super::extract::{CallingActor, OptionalJsonBody, PathName, QueryParams};
+use super::extract::{CallingActor, JsonBody, OptionalJsonBody, PathName, QueryParams};
 use crate::ops::task::{self, Decision, TaskFilter};
+use crate::ops::task_batch::{self, TaskBatch};
 use crate::ops::webhook;
 use crate::{Actor, AdminError, AdminState, Fields, PageRequest, Query};
 use axum::extract::State;
@@ -80,6 +81,14 @@ pub(super) async fn requeue(
     said: OptionalJsonBody,
 ) -> ApiResult {
     decided(&state, &actor, &id, Decision::Requeue, said).await
+}
+
+pub(super) async fn decide_many(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    JsonBody(fields): JsonBody,
+) -> ApiResult {
+    one(task_batch::decide_many(&state, &actor, &TaskBatch::read(fields)?).await?)
 }
 
 async fn decided(

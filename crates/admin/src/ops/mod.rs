@@ -32,6 +32,7 @@ pub mod redemption;
 pub mod route;
 pub mod session;
 pub mod task;
+pub mod task_batch;
 pub mod token;
 pub mod unpriced;
 pub mod user;

@@ -34,10 +34,10 @@ pub struct PriceFieldChange {
     pub new: String,
 }
 
-/// Why a line is no price.
+/// Why a line of a table, or a row of a list, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RowProblem {
-    /// The column at fault, where it is one.
+    /// The column or field at fault, where it is one.
     pub field: String,
     /// The rule and the remedy, in Chinese.
     pub zh: String,
@@ -125,7 +125,7 @@ fn looked_at<'a>(
 ) -> ImportedPrice {
     let TableRow { line, model_name, price } = row;
     let (outcome, changes, problem) = match price {
-        Err(error) => (RowOutcome::Refused, Vec::new(), Some(problem_of(error))),
+        Err(error) => (RowOutcome::Refused, Vec::new(), Some(error.into())),
         Ok(input) => match priced(&model_name) {
             None => (RowOutcome::New, changes_from(&no_cells(), &input), None),
             Some(old) => {
@@ -139,13 +139,15 @@ fn looked_at<'a>(
     ImportedPrice { line, model_name, outcome, changes, problem }
 }
 
-fn problem_of(error: AdminError) -> RowProblem {
-    match error {
-        AdminError::Field { field, zh, en } => RowProblem { field, zh, en },
-        AdminError::Malformed { zh, en } => RowProblem { field: String::new(), zh, en },
-        other => {
-            let fault = domain::Fault::from(other);
-            RowProblem { field: String::new(), zh: fault.zh, en: fault.en }
+impl From<AdminError> for RowProblem {
+    fn from(error: AdminError) -> Self {
+        match error {
+            AdminError::Field { field, zh, en } => Self { field, zh, en },
+            AdminError::Malformed { zh, en } => Self { field: String::new(), zh, en },
+            other => {
+                let fault = domain::Fault::from(other);
+                Self { field: String::new(), zh: fault.zh, en: fault.en }
+            }
         }
     }
 }

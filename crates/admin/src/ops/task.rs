@@ -8,7 +8,7 @@ use crate::{Actor, AdminError, AdminState, exact, words};
 use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, TaskEnd, TaskProspect, TaskRef};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, StoreError, TASK_DATA, Value};
 use utoipa::ToSchema;
@@ -19,6 +19,8 @@ const COLUMNS: &str = "id, uid, task_id, platform, user_id, token_id, channel_id
      created_at, updated_at, submit_time, finish_time, lifetime_from";
 /// Longest id of an upstream.
 const MAX_ID_CHARS: usize = 255;
+/// Most addresses that are read from a report.
+const MAX_RESULTS: usize = 20;
 
 /// A task as answers show it. What the upstream said of it is its owner's to read.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -292,16 +294,22 @@ async fn lanes_of(
     tasks: &[TaskView],
 ) -> Result<BTreeMap<(ChannelId, String), TaskPolling>, AdminError> {
     let asked_about = tasks.iter().filter(|task| is_asked_about(task));
-    let channels: BTreeSet<ChannelId> = asked_about.filter_map(|task| task.channel_id).collect();
-    let mut lanes = BTreeMap::new();
-    for id in channels {
-        let sql = "SELECT action, asked_at, next_at, last_error FROM task_lanes
-            WHERE channel_id = $1";
-        for row in state.db.read(sql, &[id.into()]).await? {
-            lanes.insert((id, row.get("action")?), lane_view(actor, &row)?);
-        }
+    let channels: BTreeSet<i64> =
+        asked_about.filter_map(|task| task.channel_id).map(|id| id.0).collect();
+    if channels.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    Ok(lanes)
+    // Numbers: they can't be anything but digits.
+    let list = channels.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT channel_id, action, asked_at, next_at, last_error FROM task_lanes
+         WHERE channel_id IN ({list})"
+    );
+    let rows = state.db.read(&sql, &[]).await?;
+    let lanes = rows
+        .iter()
+        .map(|row| Ok(((row.get("channel_id")?, row.get("action")?), lane_view(actor, row)?)));
+    Ok(lanes.collect::<Result<_, StoreError>>()?)
 }
 
 fn lane_view(actor: &Actor, row: &Row) -> Result<TaskPolling, StoreError> {
@@ -314,8 +322,9 @@ fn lane_view(actor: &Actor, row: &Row) -> Result<TaskPolling, StoreError> {
     })
 }
 
-/// Where the results of a task are, as the protocol of its channel reads this reply: addresses of
-/// the web alone. None where that is not known (any more).
+/// Where the results of a task are, as the protocol of its channel reads this reply, or all that
+/// are in the `result` of a task under `/pass`: addresses of the web alone. None where that is not
+/// known (any more).
 ///
 /// # Errors
 /// When the database fails.
@@ -328,6 +337,9 @@ pub async fn results(
     let rows = state.db.read(sql, &[task.id.into()]).await?;
     let (Some(row), Some(live)) = (rows.first(), &state.live) else { return Ok(Vec::new()) };
     let (path, channel): (String, Option<ChannelId>) = (row.get("path")?, row.get("channel_id")?);
+    if path.is_empty() {
+        return Ok(addresses_in(reply));
+    }
     let catalog = live.catalog.load();
     let channel = channel.and_then(|id| catalog.channel(id));
     let protocol = channel.and_then(|channel| egress::protocol_of(channel).ok());
@@ -335,6 +347,27 @@ pub async fn results(
     let rules = route.and_then(|route| route.tasks.as_ref());
     let read = rules.map(|rules| rules.read_one(reply.as_bytes()).results).unwrap_or_default();
     Ok(read.into_iter().filter(|address| is_of_the_web(address)).collect())
+}
+
+/// The addresses in the member `result` of a report, wherever they stand in it, each once.
+fn addresses_in(report: &str) -> Vec<String> {
+    let report: Json = serde_json::from_str(report).unwrap_or_default();
+    let Some(result) = report.get("result") else { return Vec::new() };
+    let (mut ahead, mut found) = (vec![result], Vec::new());
+    while let Some(value) = ahead.pop() {
+        match value {
+            Json::String(text) if is_of_the_web(text) && !found.contains(text) => {
+                found.push(text.clone());
+            }
+            Json::Array(items) => ahead.extend(items.iter().rev()),
+            Json::Object(members) => ahead.extend(members.values().rev()),
+            _ => {}
+        }
+        if found.len() == MAX_RESULTS {
+            break;
+        }
+    }
+    found
 }
 
 fn is_of_the_web(address: &str) -> bool {
@@ -440,6 +473,21 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// All of them, as requests name them.
+    pub(super) const NAMED: [(&'static str, Self); 3] = [
+        ("settle-now", Self::SettleNow),
+        ("fail-and-refund", Self::FailAndRefund),
+        ("requeue", Self::Requeue),
+    ];
+
+    /// Why it is decided so: what moves money has a reason.
+    pub(super) fn reason(self, text: &str) -> Result<String, AdminError> {
+        match self {
+            Self::Requeue => words::reason_if_any(text),
+            Self::SettleNow | Self::FailAndRefund => words::reason(text),
+        }
+    }
+
     const fn action(self) -> &'static str {
         match self {
             Self::SettleNow => "task.settle_now",
@@ -461,16 +509,8 @@ pub async fn decide(
     decision: Decision,
     reason: &str,
 ) -> Result<TaskView, AdminError> {
-    actor.require_admin()?;
-    let task = find(state, id).await?.ok_or_else(not_found)?;
-    user::require_reach(state, actor, task.user_id).await?;
-    if task.finish_time != 0 {
-        return Err(ended_already());
-    }
-    let reason = match decision {
-        Decision::Requeue => words::reason_if_any(reason)?,
-        Decision::SettleNow | Decision::FailAndRefund => words::reason(reason)?,
-    };
+    let task = to_decide(state, actor, id, decision).await?;
+    let reason = decision.reason(reason)?;
     let changed = match decision {
         Decision::SettleNow => {
             finish(state, &task, Charge::Price(None), TaskEnd::completed()).await?
@@ -489,6 +529,26 @@ pub async fn decide(
     record::write(state, actor, vec![], Subject::Other, (decision.action(), content), details)
         .await?;
     find(state, &task.uid.to_string()).await?.ok_or_else(not_found)
+}
+
+/// A task over which this may be decided.
+pub(super) async fn to_decide(
+    state: &AdminState,
+    actor: &Actor,
+    id: &str,
+    decision: Decision,
+) -> Result<TaskView, AdminError> {
+    actor.require_admin()?;
+    let task = find(state, id).await?.ok_or_else(not_found)?;
+    user::require_reach(state, actor, task.user_id).await?;
+    if task.finish_time != 0 {
+        return Err(ended_already());
+    }
+    if task.unreadable && decision == Decision::Requeue {
+        let zh = "上游没有给出任务 ID, 无法查询; 请结算或退还";
+        return Err(AdminError::conflict(zh, "it has no id to be asked by; settle or refund it"));
+    }
+    Ok(task)
 }
 
 fn ended_already() -> AdminError {
@@ -512,10 +572,6 @@ async fn finish(
 }
 
 async fn requeue(state: &AdminState, task: &TaskView) -> Result<bool, AdminError> {
-    if task.unreadable {
-        let zh = "上游没有给出任务 ID, 无法查询; 请结算或退还";
-        return Err(AdminError::conflict(zh, "it has no id to be asked by; settle or refund it"));
-    }
     let restarted = store::tasks::restart_lifetime(&state.db, task.uid, state.clock.now()).await?;
     if restarted {
         store::request_poll(&state.db).await?;
@@ -545,6 +601,21 @@ mod tests {
         let sql = |status| filter(&[("status", status)]).unwrap().conditions(None).parts().0.len();
         assert!(sql("unfinished") > sql("failed"));
         assert!(filter(&[("status", "done")]).is_err());
+    }
+
+    #[test]
+    fn the_addresses_of_a_report_are_those_of_its_result() {
+        let report = r#"{"task_id": "https://no.example/1", "result": {"files": [
+            {"url": "https://a.example/1.png", "size": 3}, {"url": "https://a.example/2.png"}],
+            "preview": "https://a.example/1.png", "kind": "javascript:alert(1)",
+            "text": "see https://no.example"}}"#;
+        assert_eq!(addresses_in(report), ["https://a.example/1.png", "https://a.example/2.png"]);
+        assert_eq!(addresses_in(r#"{"result": "http://a.example"}"#), ["http://a.example"]);
+        let many: Vec<String> = (0..50).map(|n| format!("https://a.example/{n}")).collect();
+        assert_eq!(addresses_in(&json!({ "result": many }).to_string()).len(), MAX_RESULTS);
+        for none in ["", "no JSON", "{}", r#"{"result": null}"#, r#"["https://a.example"]"#] {
+            assert_eq!(addresses_in(none), [""; 0], "{none}");
+        }
     }
 
     #[test]

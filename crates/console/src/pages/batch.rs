@@ -53,17 +53,25 @@ pub(super) fn keep_origin(visit: &Visit, list: &BatchList) -> Markup {
     html! { input type="hidden" name="back" value=(list.origin(visit)); }
 }
 
-/// The bar below a list, whose boxes belong to it.
+/// The bar below a list whose rows are enabled and disabled, and `more` of its own.
 pub(super) fn bar(visit: &Visit, list: &BatchList, more: Markup) -> Markup {
     let lang = visit.lang();
+    let buttons = html! {
+        button name="status" value="1" { (lang.say("启用", "Enable")) }
+        button name="status" value="2" { (lang.say("禁用", "Disable")) }
+        (more)
+    };
+    bar_of(visit, list, buttons)
+}
+
+/// The bar below a list, whose boxes belong to it.
+pub(super) fn bar_of(visit: &Visit, list: &BatchList, buttons: Markup) -> Markup {
     html! {
         form #batch.bar.hide method="post" action=(list.address()) {
             (csrf(visit))
             (keep_origin(visit, list))
-            span.muted { (lang.say("选中的:", "Selected:")) span #ticked {} }
-            button name="status" value="1" { (lang.say("启用", "Enable")) }
-            button name="status" value="2" { (lang.say("禁用", "Disable")) }
-            (more)
+            span.muted { (visit.say("选中的:", "Selected:")) span #ticked {} }
+            (buttons)
         }
     }
 }

@@ -37,6 +37,7 @@ mod protocols;
 mod recent;
 mod settings;
 mod statements;
+mod task_batch;
 mod task_decision;
 mod tasks;
 mod usage;
@@ -149,6 +150,7 @@ fn of_codes() -> Router<AdminState> {
 fn of_calls() -> Router<AdminState> {
     Router::new()
         .route("/console/tasks", get(tasks::list))
+        .route("/console/tasks/batch", get(batch::leave).post(task_batch::decide))
         .route("/console/tasks/{id}", get(tasks::show))
         .route("/console/tasks/{id}/decide", get(task_decision::show).post(task_decision::decide))
         .route("/console/tasks/{id}/reply", get(tasks::leave_reply).post(tasks::read_reply))

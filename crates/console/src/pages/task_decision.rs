@@ -18,7 +18,7 @@ use maud::{Markup, html};
 
 const ENTRY: &str = "/console/tasks";
 
-const fn code(decision: Decision) -> &'static str {
+pub(super) const fn code(decision: Decision) -> &'static str {
     match decision {
         Decision::SettleNow => "settle",
         Decision::FailAndRefund => "refund",
@@ -26,7 +26,7 @@ const fn code(decision: Decision) -> &'static str {
     }
 }
 
-fn of_code(code: &str) -> Result<Decision, AdminError> {
+pub(super) fn of_code(code: &str) -> Result<Decision, AdminError> {
     match code {
         "settle" => Ok(Decision::SettleNow),
         "refund" => Ok(Decision::FailAndRefund),
@@ -169,7 +169,7 @@ impl Moves {
     }
 }
 
-const fn explained(lang: Lang, decision: Decision) -> &'static str {
+pub(super) const fn explained(lang: Lang, decision: Decision) -> &'static str {
     match decision {
         Decision::SettleNow => lang.say(
             "任务按已完成处理: 按冻结的价格收取; 用量未知时收取全部预扣。用户看到任务完成, 没有结果。",

@@ -1,6 +1,6 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::{events, task_decision, users, webhooks};
+use super::{batch, events, task_batch, task_decision, users, webhooks};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
@@ -81,7 +81,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
                     "No task. A call of a model that ends in /submit makes one."), None))
-            } @else { (table(&visit, &page.items, &names)) }
+            } @else {
+                (table(&visit, &page.items, &names))
+                @if visit.is_admin() && page.items.iter().any(is_open) { (task_batch::bar(&visit)) }
+            }
             (pager(&visit, &page))
         }
     };
@@ -99,6 +102,7 @@ fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) ->
         div.scroll {
             table {
                 thead { tr {
+                    @if visit.is_admin() { (batch::tick_head(lang)) }
                     th { (lang.say("编号", "Number")) }
                     th { (lang.say("状态", "State")) }
                     th { (lang.say("模型", "Model")) }
@@ -119,6 +123,9 @@ fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Mark
     let lang = visit.lang();
     html! {
         tr id={ "task-" (task.id) } {
+            @if visit.is_admin() {
+                (batch::tick(lang, task.id, &format!("#{}", task.id), is_open(task)))
+            }
             td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } }
             td { (state_of(visit, task)) }
             td { (task.action) }

@@ -72,6 +72,7 @@ mod pages_prices;
 mod pages_protocols;
 mod pages_recent;
 mod pages_sizes;
+mod pages_tasks;
 mod pages_usage;
 mod pages_whole;
 mod pages_words;

@@ -259,9 +259,15 @@
   // What was done has been said: the address is the page again.
   const address = new URL(location.href);
   if (address.searchParams.has('done')) {
-    for (const name of ['done', 'line']) address.searchParams.delete(name);
+    for (const name of ['done', 'line', 'undo']) address.searchParams.delete(name);
     history.replaceState(history.state, '', address);
-    setTimeout(() => { document.getElementById('toasts')?.replaceChildren(); }, 6000);
+    // What can be undone, longer; and not under the reader's hand.
+    const toasts = document.getElementById('toasts');
+    const sweep = () => {
+      if (toasts?.matches(':hover, :focus-within')) setTimeout(sweep, 2000);
+      else toasts?.replaceChildren();
+    };
+    setTimeout(sweep, toasts?.querySelector('form') ? 10000 : 6000);
   }
 
   function indentReplies() {

@@ -438,7 +438,7 @@ pub(crate) fn filters(visit: &Visit, fields: Markup) -> Markup {
 }
 
 /// What an address says of one visit alone: which page, and what was just done.
-const OF_A_VISIT: [&str; 6] = ["page", "p", "before_id", "done", "line", "saved"];
+const OF_A_VISIT: [&str; 7] = ["page", "p", "before_id", "done", "line", "undo", "saved"];
 
 /// A filter that is no field of the form: what the list is of, and a cross that leads to all.
 pub(crate) fn of_one(visit: &Visit, name: &str, of: &Markup) -> Markup {

@@ -298,7 +298,35 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
         }
         _ => "",
     };
-    html! { div #toasts role="status" { @if !words.is_empty() { p.toast { (words) } } } }
+    html! { div #toasts role="status" {
+        @match visit.just_switched().as_slice() {
+            [] if words.is_empty() => {}
+            [] => p.toast { (words) },
+            ids => div.toast { (words) (undo(visit, ids)) },
+        }
+    } }
+}
+
+/// Takes back that rows of this list were enabled or disabled: by the calls of a row, or of many.
+fn undo(visit: &Visit, ids: &[i64]) -> Markup {
+    let list: Vec<&str> = visit.path.split('/').take(3).collect();
+    let list = list.join("/");
+    let enables = visit.asked("done") == "disabled";
+    let to = match ids {
+        [id] => format!("{list}/{id}/status?to={}", if enables { "on" } else { "off" }),
+        _ => format!("{list}/batch"),
+    };
+    html! {
+        form.inline method="post" action=(to) {
+            (csrf(visit))
+            @if ids.len() > 1 {
+                input type="hidden" name="status" value=(if enables { 1 } else { 2 });
+                input type="hidden" name="apply" value="1";
+                @for id in ids { input type="hidden" name="id" value=(id); }
+            }
+            button { (visit.say("撤销", "Undo")) }
+        }
+    }
 }
 
 fn confirmation(lang: Lang) -> Markup {

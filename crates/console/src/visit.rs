@@ -143,6 +143,22 @@ impl Visit {
         address(&self.path, kept.chain([one, other]))
     }
 
+    /// The rows that were just enabled or disabled, as the address says; none where it was not made
+    /// here: no link of a stranger offers to switch rows.
+    pub(crate) fn just_switched(&self) -> Vec<i64> {
+        let Some((ids, mark)) = self.asked("undo").split_once('.') else { return Vec::new() };
+        if mark != self.undo_mark(self.asked("done"), ids) {
+            return Vec::new();
+        }
+        ids.split('-').filter_map(|id| id.parse().ok()).collect()
+    }
+
+    /// Proves that an address was made for this session.
+    fn undo_mark(&self, word: &str, ids: &str) -> String {
+        let hash = store::key_hash(&format!("undo {} {word} {ids}", self.session.csrf));
+        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Back to the page that the reader was on, with its filters, when it is one of these; else to
     /// the first of them.
     pub(crate) fn back_to(&self, pages: &[&str]) -> String {
@@ -158,7 +174,7 @@ impl Visit {
 pub(crate) fn address<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs {
-        if !value.is_empty() && !matches!(name, "done" | "line") {
+        if !value.is_empty() && !matches!(name, "done" | "line" | "undo") {
             query.append_pair(name, value);
         }
     }
@@ -257,6 +273,14 @@ pub(crate) fn go_to(address: &str) -> PageReply {
 pub(crate) fn done(address: &str, word: &str) -> PageReply {
     let joint = if address.contains('?') { '&' } else { '?' };
     go_to(&format!("{address}{joint}done={word}"))
+}
+
+/// The same after rows of a list were enabled or disabled: the page that follows can undo it.
+pub(crate) fn switched(visit: &Visit, address: &str, enabled: bool, ids: &[i64]) -> PageReply {
+    let word = if enabled { "enabled" } else { "disabled" };
+    let ids = ids.iter().map(i64::to_string).collect::<Vec<_>>().join("-");
+    let mark = visit.undo_mark(word, &ids);
+    done(address, &format!("{word}&undo={ids}.{mark}"))
 }
 
 /// `text` as one step of a path.

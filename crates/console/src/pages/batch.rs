@@ -6,7 +6,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, go_to, is_page};
+use crate::visit::{Handled, Here, Visit, go_to, is_page, switched};
 use admin::AdminError;
 use admin::ops::batch::{BatchItem, BatchRequest, BatchResult, FieldChange, StatusSet};
 use maud::{Markup, html};
@@ -67,7 +67,7 @@ pub(super) fn bar(visit: &Visit, list: &BatchList, more: Markup) -> Markup {
 /// The bar below a list, whose boxes belong to it.
 pub(super) fn bar_of(visit: &Visit, list: &BatchList, buttons: Markup) -> Markup {
     html! {
-        form #batch.bar.hide method="post" action=(list.address()) {
+        form #batch.bar method="post" action=(list.address()) {
             (csrf(visit))
             (keep_origin(visit, list))
             span.muted { (visit.say("选中的:", "Selected:")) span #ticked {} }
@@ -80,7 +80,7 @@ pub(super) fn bar_of(visit: &Visit, list: &BatchList, buttons: Markup) -> Markup
 pub(super) fn tick(lang: Lang, id: i64, name: &str, can_change: bool) -> Markup {
     let label = tell!(lang, "选择 {name}", "Select {name}");
     html! {
-        td.tick.hide {
+        td.tick {
             @if can_change {
                 input type="checkbox" name="id" value=(id) form="batch" aria-label=(label);
             }
@@ -91,7 +91,7 @@ pub(super) fn tick(lang: Lang, id: i64, name: &str, can_change: bool) -> Markup 
 /// Its head; the script makes it tick all.
 pub(super) fn tick_head(lang: Lang) -> Markup {
     let label = lang.say("全选", "Select all");
-    html! { th.tick.hide { input type="checkbox" data-all="id" hidden aria-label=(label); } }
+    html! { th.tick { input type="checkbox" data-all="id" hidden aria-label=(label); } }
 }
 
 /// `GET …/batch`, where a change of the language leads: what was ticked is gone.
@@ -118,12 +118,21 @@ where
     let request = BatchRequest::of_status(request(form, set, !applied)?)?;
     let enables = request.set.status == 1;
     match change_many(request).await {
-        Ok(_) if applied => {
-            Ok(done(&list.origin(visit), if enables { "enabled" } else { "disabled" }))
+        Ok(result) if applied => {
+            let ids = switched_ids(&result).unwrap_or_default();
+            Ok(switched(visit, &list.origin(visit), enables, &ids))
         }
         Ok(result) => Ok(preview(visit, list, &["status"], &result)),
         Err(error) => refused(visit, list, &Complaint::of(error, visit.lang())?),
     }
+}
+
+/// The rows that changed, where nothing but their state did: that can be undone.
+pub(super) fn switched_ids(result: &BatchResult) -> Option<Vec<i64>> {
+    let changed = || result.items.iter().filter(|item| !item.changes.is_empty());
+    let mut changes = changed().flat_map(|item| &item.changes);
+    let is_state_alone = changes.all(|change| change.field == "status");
+    is_state_alone.then(|| changed().map(|item| item.id).collect())
 }
 
 /// A request of the API: the rows that are ticked, and what is set of them.

@@ -7,7 +7,7 @@ use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Visit, done, go_to};
+use crate::visit::{Handled, Here, Visit, done, go_to, switched};
 use admin::ops::batch::BatchResult;
 use admin::ops::channel::{self, COPIED_FIELDS, ChannelFilter};
 use admin::{AdminError, PageRequest};
@@ -63,7 +63,13 @@ pub(crate) async fn change(Here(visit): Here) -> Handled {
     }
     let applied = visit.form.ticked("apply");
     match run(&visit, !applied).await {
-        Ok(_) if applied => Ok(done(&LIST.origin(&visit), "saved")),
+        Ok(result) if applied => Ok(match batch::switched_ids(&result) {
+            Some(ids) => {
+                let enables = visit.form.text("status") == "1";
+                switched(&visit, &LIST.origin(&visit), enables, &ids)
+            }
+            None => done(&LIST.origin(&visit), "saved"),
+        }),
         Ok(result) => Ok(batch::preview(&visit, &LIST, &FIELDS.concat(), &result)),
         Err(error) => form(&visit, &visit.form, Some(&complaint(error, visit.lang())?)).await,
     }
@@ -109,11 +115,13 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
     let ids: Vec<&str> = given.all("id").collect();
     let others =
         channel::list(&visit.state, &ChannelFilter::default(), PageRequest::first()).await?;
-    let mut sources = vec![(String::new(), lang.say("不复制", "nothing").to_owned())];
-    sources.extend(others.items.iter().map(|channel| {
-        (channel.id.0.to_string(), format!("#{} {}", channel.id, name_of(channel)))
-    }));
-    let sources: Vec<_> = sources.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
+    let sources = html! {
+        datalist #sources {
+            @for channel in &others.items {
+                option value=(channel.id) { (name_of(channel)) }
+            }
+        }
+    };
     let fields = FormFields::new(lang, given, complaint);
     let body = html! {
         form.form.wide method="post" action="/console/channels/batch" {
@@ -176,12 +184,15 @@ fn list_fields(fields: &FormFields<'_>, lang: Lang, legend: &str, names: ListFie
     }
 }
 
-fn copy_fields(lang: Lang, fields: &FormFields<'_>, sources: &[(&str, &str)]) -> Markup {
+/// Some channels are offered; any can be typed.
+fn copy_fields(lang: Lang, fields: &FormFields<'_>, sources: &Markup) -> Markup {
     let ticked = |field: &str| fields.form.all("copy").any(|it| it == field);
     html! {
         fieldset {
             legend { (lang.say("从一个渠道复制", "Copy from one channel")) }
-            (fields.choice(("copy_from", lang.say("渠道", "Channel")), "", sources))
+            (fields.field(FormField::new("copy_from", lang.say("渠道编号", "Number of the channel"))
+                .list("sources")))
+            (sources)
             div.field.ticks {
                 @for field in COPIED_FIELDS {
                     label {

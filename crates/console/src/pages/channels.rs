@@ -10,7 +10,7 @@ use crate::parts::{
     self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
 };
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Visit, done, html as respond};
+use crate::visit::{Handled, Here, Visit, done, html as respond, switched};
 use crate::{formula, notes, show};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
@@ -255,7 +255,7 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     let enabled = visit.asked("to") == "on";
     channel::set_status(&visit.state, &visit.actor, ChannelId(id), enabled).await?;
     let back = visit.back_to(&[ENTRY, &format!("{ENTRY}/{id}")]);
-    Ok(done(&back, if enabled { "enabled" } else { "disabled" }))
+    Ok(switched(&visit, &back, enabled, &[id]))
 }
 
 /// `POST /console/channels/{id}/copy`

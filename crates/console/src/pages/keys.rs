@@ -9,7 +9,7 @@ use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_o
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done};
+use crate::visit::{Handled, Here, Visit, done, switched};
 use admin::AdminError;
 use admin::ops::group;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
@@ -164,7 +164,7 @@ pub(crate) async fn change_many(Here(visit): Here) -> Handled {
 pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let enabled = visit.asked("to") == "on";
     token::set_status(&visit.state, &visit.actor, KeyId(id), enabled).await?;
-    Ok(done(&visit.back_to(&[ENTRY]), if enabled { "enabled" } else { "disabled" }))
+    Ok(switched(&visit, &visit.back_to(&[ENTRY]), enabled, &[id]))
 }
 
 /// `POST /console/keys/{id}/delete`

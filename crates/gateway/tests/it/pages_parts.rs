@@ -128,7 +128,8 @@ on_both_databases! {
             call.body(format!("csrf={csrf}&{form}")).send()
         };
         let to = async |path: &str, from: &str, form: &str| {
-            send(path, from, form).await.expect(303).header("location").unwrap()
+            let to = send(path, from, form).await.expect(303).header("location").unwrap();
+            to.split("&undo=").next().unwrap_or_default().to_owned()
         };
 
         // Language and theme: the page with its query, but not what was just done there.
@@ -328,6 +329,46 @@ on_both_databases! {
         let row = api("PATCH", &json!({ "language": null })).await.expect(200).json();
         assert_eq!(row["data"]["language"], json!(null));
         assert_eq!(shown(&other, "newapi_lang=zh").await, "zh-CN");
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn what_was_switched_can_be_switched_back(db: TestDb) {
+        let (world, _) = lively(db).await;
+        world.channel(&["chat"], json!({ "name": "second" })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let on = "SELECT count(*) FROM channels WHERE status = 1";
+        let switched = async |path: &str, form: &str| {
+            let to = root.send(path, form).await.expect(303).header("location").unwrap();
+            let page = root.get(&to).await.expect(200).text();
+            (to, between(&page, "<div class=\"toast\">", "</div>").unwrap())
+        };
+        // One row, and many; of these only what has changed.
+        let (to, toast) = switched("/console/channels/1/status?to=off", "").await;
+        let back = attributes(&toast, "action");
+        assert_eq!(back, ["/console/channels/1/status?to=on"], "{toast}");
+        let batch = "/console/channels/batch";
+        let (_, toast) = switched(batch, "id=1&id=2&status=2&apply=1").await;
+        assert_eq!(attributes(&toast, "action"), ["/console/channels/2/status?to=on"], "{toast}");
+        let (_, toast) = switched(batch, "id=1&id=2&status=1&apply=1").await;
+        assert_eq!(attributes(&toast, "action"), [batch], "{toast}");
+        assert_eq!(world.db.i64(on).await, 2);
+        let fields = attributes(&toast, "value");
+        assert_eq!(fields[1..], ["2", "1", "1", "2"], "{toast}");
+        root.send(batch, "status=2&apply=1&id=1&id=2").await.expect(303);
+        assert_eq!(world.db.i64(on).await, 0);
+
+        // No link of a stranger offers it.
+        let forged = to.replace("undo=1.", "undo=2.");
+        let page = root.get(&forged).await.expect(200).text();
+        assert!(page.contains("<p class=\"toast\">Disabled</p>"), "{page}");
+        let other = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = other.get(&to).await.expect(200).text();
+        assert!(page.contains("<p class=\"toast\">Disabled</p>"), "{page}");
+        // A batch that changes more than the state can't be taken back so.
+        let to = root.send(batch, "id=1&status=1&weight=7&apply=1").await.expect(303);
+        assert!(!to.header("location").unwrap().contains("undo="));
         world.close().await;
     }
 }

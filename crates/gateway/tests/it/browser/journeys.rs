@@ -172,7 +172,24 @@ on_sqlite! {
         assert_eq!(world.db.i64(on).await, 2, "nothing has changed yet");
         window.accessible("what a batch changes").await;
         window.click("button[name=apply]").await;
-        window.sees("Saved").await;
+        window.sees("Disabled").await;
+        assert_eq!(world.db.i64(on).await, 0);
+
+        // Undone, and done again; so is one row.
+        window.accessible("what can be undone").await;
+        let address = "return location.search";
+        assert_eq!(window.script(address).await, "", "the address is the list again");
+        window.click(".toast button").await;
+        window.sees("Enabled").await;
+        assert_eq!(world.db.i64(on).await, 2);
+        window.click(".toast button").await;
+        window.sees("Disabled").await;
+        assert_eq!(world.db.i64(on).await, 0);
+        window.click("form[action='/console/channels/1/status?to=on'] button").await;
+        window.sees("Enabled").await;
+        assert_eq!(world.db.i64(on).await, 1);
+        window.click(".toast button").await;
+        window.sees("Disabled").await;
         assert_eq!(world.db.i64(on).await, 0);
 
         // Codes and users go the same way.

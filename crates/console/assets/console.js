@@ -223,7 +223,31 @@
     ownLink(next).focus({ preventScroll: true });
     next.scrollIntoView({ block: 'nearest' });
   }
+  // The palette: by Ctrl K, or its link in the menu. Arrows go through what is found, and Enter in the
+  // field goes to the first.
+  const palette = document.getElementById('palette');
+  function openPalette(event) {
+    event.preventDefault();
+    if (!palette.open) palette.showModal();
+    const field = palette.querySelector('input');
+    field.select();
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+  }
+  for (const link of all('[data-palette]')) link.addEventListener('click', openPalette);
+  palette?.addEventListener('keydown', (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const stops = [palette.querySelector('input'), ...all('a', palette)];
+    if (by) {
+      event.preventDefault();
+      stops[(stops.indexOf(document.activeElement) + by + stops.length) % stops.length].focus();
+    } else if (event.key === 'Enter' && document.activeElement === stops[0] && stops[1]) {
+      event.preventDefault();
+      stops[1].click();
+    }
+  });
+
   document.addEventListener('keydown', (event) => {
+    if (palette && (event.ctrlKey || event.metaKey) && event.key === 'k') openPalette(event);
     // Out of a field, with what was typed in it.
     if (event.key === 'Escape' && event.target.matches?.('main input, main select')) {
       event.preventDefault();

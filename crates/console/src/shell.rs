@@ -2,6 +2,7 @@
 
 use crate::assets;
 use crate::lang::{Lang, tell};
+use crate::pages::find;
 use crate::show;
 use crate::visit::{PageReply, Taste, Visit, html as respond};
 use admin::ROLE_ROOT;
@@ -56,6 +57,7 @@ impl ShellPage {
             }
             (just_done(visit, &self.title))
             (confirmation(visit.lang()))
+            (palette(visit.lang()))
             (shortcuts(visit.lang()))
         };
         let body = html! { body hx-headers:inherited=(headers(visit)) { (content) } };
@@ -152,6 +154,11 @@ fn side_bar(visit: &Visit, here: &str) -> Markup {
                 button.quiet { (lang.say("退出", "Log out")) }
             }
             div.entries {
+                // The script opens the palette instead.
+                a href="/console/find" data-palette=""
+                    aria-current=[(here == "/console/find").then_some("page")] {
+                    (lang.say("搜索", "Search")) kbd aria-hidden="true" { "Ctrl K" }
+                }
                 @if visit.is_admin() {
                     (entries(visit, here, Some(lang.say("资金", "Money")), MONEY))
                     (entries(visit, here, Some(lang.say("调用", "Calls")), CALLS))
@@ -177,12 +184,25 @@ pub(crate) fn has_settings(visit: &Visit) -> bool {
     visit.actor.role >= ROLE_ROOT && visit.state.options.is_some()
 }
 
+/// The pages of the menu that the reader reaches: address, and both names.
+pub(crate) fn pages(
+    visit: &Visit,
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let all = if visit.is_admin() { [MONEY, CALLS, SYSTEM] } else { [OWN, &[], &[]] };
+    let has_settings = has_settings(visit);
+    let reached = all.into_iter().flatten().filter(move |(to, ..)| is_reached(to, has_settings));
+    reached.map(|(to, zh, en, _)| (*to, *zh, *en))
+}
+
+fn is_reached(to: &str, has_settings: bool) -> bool {
+    to != "/console/settings" || has_settings
+}
+
 fn entries(visit: &Visit, here: &str, title: Option<&str>, entries: &[Entry]) -> Markup {
     let has_settings = has_settings(visit);
-    let reaches = |to: &str| to != "/console/settings" || has_settings;
     html! {
         @if let Some(title) = title { h2 { (title) } }
-        @for (to, zh, en, key) in entries.iter().filter(|(to, ..)| reaches(to)) {
+        @for (to, zh, en, key) in entries.iter().filter(|(to, ..)| is_reached(to, has_settings)) {
             a href=(to) aria-current=[(*to == here).then_some("page")] data-go=(key) {
                 (visit.say(zh, en)) kbd aria-hidden="true" { (key) }
             }
@@ -343,8 +363,23 @@ fn confirmation(lang: Lang) -> Markup {
     }
 }
 
+/// Where a name that is typed leads.
+fn palette(lang: Lang) -> Markup {
+    html! {
+        dialog #palette aria-label=(lang.say("搜索", "Search")) {
+            form method="get" action="/console/find" hx-get="/console/find" hx-target="#found"
+                hx-swap="outerHTML" hx-trigger="input delay:150ms" {
+                input type="search" name="q" autocomplete="off" placeholder=(find::words(lang))
+                    aria-label=(find::words(lang));
+            }
+            ul #found.found {}
+        }
+    }
+}
+
 fn shortcuts(lang: Lang) -> Markup {
     let keys = [
+        ("Ctrl K", lang.say("按名称前往", "Go by a name")),
         (
             "g …",
             lang.say("前往: 菜单中各项右侧的字母", "Go to: the letters beside the menu's entries"),

@@ -17,6 +17,7 @@ mod codes;
 mod doctor;
 mod events;
 mod explain;
+pub(crate) mod find;
 mod groups;
 mod guide;
 mod home;
@@ -61,6 +62,7 @@ pub(crate) fn inside() -> Router<AdminState> {
     Router::new()
         .route("/console", get(front))
         .route("/console/setup", get(guide::show))
+        .route("/console/find", get(find::show))
         .route("/console/logout", post(login::leave))
         .route("/console/log", get(log::list))
         .route("/console/log/export", get(log::export))

@@ -61,6 +61,7 @@ mod pages;
 mod pages_api;
 mod pages_channels;
 mod pages_edits;
+mod pages_find;
 mod pages_forms;
 mod pages_guide;
 mod pages_lists;

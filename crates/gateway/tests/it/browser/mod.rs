@@ -5,6 +5,7 @@ mod fit;
 mod journeys;
 mod lists;
 mod live;
+mod palette;
 mod pictures;
 mod play;
 

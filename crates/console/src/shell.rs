@@ -101,6 +101,7 @@ type Entry = (&'static str, &'static str, &'static str, &'static str);
 const MONEY: &[Entry] = &[
     ("/console", "总览", "Overview", "o"),
     ("/console/log", "使用日志", "Log", "l"),
+    ("/console/usage", "用量", "Usage", "v"),
     ("/console/users", "用户", "Users", "u"),
     ("/console/keys", "令牌", "Keys", "k"),
     ("/console/prices", "价格", "Prices", "p"),

@@ -179,7 +179,7 @@ impl Record {
     }
 
     /// Adds it to the live counters: the same outcome as the metrics'.
-    fn count(&self) {
+    fn count(&self, total: Duration) {
         let failed = match &self.outcome {
             CallResult::Success => None,
             CallResult::Gone => Some(CLIENT_GONE),
@@ -187,6 +187,9 @@ impl Record {
         };
         let traffic = &self.relay.traffic;
         traffic.requests.count(self.upstream, failed);
+        if let Some(upstream) = self.upstream {
+            traffic.own_share.count(Some(total.saturating_sub(upstream)), None);
+        }
         // An unserved name is not a model's.
         let served = self.model.as_ref().filter(|_| self.channel_id.is_some());
         if let Some(meter) = served.and_then(|model| traffic.model(model)) {
@@ -273,7 +276,7 @@ impl Drop for Record {
         let total = self.started.elapsed();
         let success = matches!(self.outcome, CallResult::Success);
         self.relay.metrics.ended(self.is_async, success, total, self.upstream);
-        self.count();
+        self.count(total);
         self.write_line(total);
         self.remember();
     }

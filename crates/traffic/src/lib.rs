@@ -42,6 +42,8 @@ pub struct Traffic {
     codes: Arc<Codes>,
     /// Requests of clients, as the metrics count them.
     pub requests: TrafficMeter,
+    /// What this node adds to their times, where an upstream was asked.
+    pub own_share: TrafficMeter,
     channels: ArcSwap<HashMap<ChannelId, Arc<ChannelTraffic>>>,
     models: ArcSwap<HashMap<Arc<str>, Arc<TrafficMeter>>>,
     /// The last calls that failed or cost nothing.
@@ -57,6 +59,7 @@ impl Traffic {
             node,
             origin: Instant::now(),
             requests: TrafficMeter::new(Arc::clone(&codes), 1),
+            own_share: TrafficMeter::new(Arc::clone(&codes), 1),
             codes,
             channels: ArcSwap::default(),
             models: ArcSwap::default(),
@@ -152,6 +155,7 @@ impl Traffic {
         // The minute that has just ended.
         let ended = minute - 1;
         self.requests.note(ended);
+        self.own_share.note(ended);
         for channel in self.channels.load().values() {
             channel.meter.note(ended);
         }

@@ -169,6 +169,12 @@ fn admin_routes() -> CallTable {
         .get("/api/setup", usage::setup, one::<FirstSteps>("How far it is to the first paid call"))
         .get("/api/attention", usage::attention, one::<Attention>("What needs a look now"))
         .get("/api/usage", usage::series, series("Usage over time"))
+        .get(
+            "/api/usage/table",
+            usage::table,
+            one_or_csv::<UsageTable>("Usage by user, key, model or day")
+                .filters(UsageTableRequest::of_all),
+        )
         .get("/api/usage/models", usage::models, ranking("The models that cost most"));
     redemptions(users(prices(protocols(channels(audits(table))))))
 }

@@ -5,7 +5,7 @@ use super::extract::{CallingActor, QueryParams, wants_csv};
 use crate::ops::attention as needs;
 use crate::ops::first_steps;
 use crate::ops::log::usage::{self, UsageRequest};
-use crate::ops::log::usage_table::{self, UsageTableRequest};
+use crate::ops::log::usage_table::{self, UsageTable, UsageTableRequest};
 use crate::{Actor, AdminState, Page, Query};
 use axum::body::Body;
 use axum::extract::State;
@@ -51,10 +51,23 @@ pub(super) async fn table_own(
     CallingActor(actor): CallingActor,
     QueryParams(query): QueryParams,
 ) -> ApiResult {
-    let csv = wants_csv(&query)?;
     let request = UsageTableRequest::read(&query)?;
-    let table = usage_table::own(&state, &actor, &request).await?;
-    if csv {
+    let table = usage_table::table(&state, &actor, true, &request).await?;
+    as_asked(&state, &query, table)
+}
+
+pub(super) async fn table(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    QueryParams(query): QueryParams,
+) -> ApiResult {
+    let request = UsageTableRequest::of_all(&query)?;
+    let table = usage_table::table(&state, &actor, false, &request).await?;
+    as_asked(&state, &query, table)
+}
+
+fn as_asked(state: &AdminState, query: &Query, table: UsageTable) -> ApiResult {
+    if wants_csv(query)? {
         return Ok(attached("usage", state.clock.now(), Body::from(table.csv()?)));
     }
     one(table)

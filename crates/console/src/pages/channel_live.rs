@@ -208,7 +208,8 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
         h2.sec {
             (lang.say("调用", "Calls"))
             small {
-                (tell!(lang, "节点 {} 的最近一小时", "the last hour of the node {}", node.node))
+                (tell!(lang, "节点 {} 的最近一小时, 图为三小时",
+                    "the last hour of the node {}; of the chart three", node.node))
             }
         }
         (tiles(visit, node))
@@ -269,6 +270,8 @@ fn tiles(visit: &Visit, node: &NodeTraffic) -> Markup {
                 &html! { (show::share(all.failed, all.calls)) }))
             (parts::tile("/console/channels", visit.say("上游 p95", "Upstream p95"),
                 &html! { (show::some_ms(all.p95_ms)) }))
+            (parts::tile("/console/channels", visit.say("本网关 p95", "Our share, p95"),
+                &html! { (show::some_ms(node.own_p95_ms)) }))
             (parts::tile("/console/channels", visit.say("进行中", "In flight"),
                 &html! { (in_flight) }))
         }

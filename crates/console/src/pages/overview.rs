@@ -82,11 +82,13 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         (parts::money_chart(visit.lang(), &series, true))
         h2.sec {
             (visit.say("消耗最多的模型", "Models that cost most"))
-            small { a href="/console/users?sort=used_quota&order=desc" {
-                (visit.say("消耗最多的用户", "users who spent most"))
+            small { a href={ "/console/usage?per=model&range=" (range(&visit)) } {
+                (visit.say("全部用量", "all usage"))
             } }
         }
         (models_table(&visit, &request, &models))
+        (top_users(&visit))
+        (tasks(&visit, &attention))
         (calls)
     };
     let beside = html! { span.space {} (ranges(&visit)) };
@@ -108,7 +110,45 @@ fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attenti
                 &whole(attention.unfinished_tasks)))
             (tile("/console/doctor#nodes", visit.say("当前预扣", "On hold now"),
                 &plain(attention.held)))
-            (tile("/console/doctor#nodes", visit.say("节点", "Nodes"), &html! { (serving) }))
+            (tile("/console/doctor#nodes", visit.say("节点", "Nodes"), &whole(attention.nodes)))
+        }
+    }
+}
+
+/// Users by what they cost: added up when somebody looks, from many more rows than the models are.
+fn top_users(visit: &Visit) -> Markup {
+    let all = format!("/console/usage?per=user&range={}", range(visit));
+    html! {
+        details.numbers hx-get={ (all) "&top=5" } hx-trigger="toggle once"
+            hx-target="#top-users" hx-select="#usage" hx-swap="outerHTML" {
+            summary { (visit.say("消耗最多的用户", "Users who spent most")) }
+            p #top-users { a href=(all) { (visit.say("查看", "See them")) } }
+        }
+    }
+}
+
+/// Unfinished tasks by where they stand, and how late the questions about them are.
+fn tasks(visit: &Visit, attention: &Attention) -> Markup {
+    let counts = [
+        ("submitted", visit.say("已提交", "Submitted"), attention.submitted_tasks),
+        ("processing", visit.say("处理中", "Processing"), attention.processing_tasks),
+        ("unknown", visit.say("未知", "Unknown"), attention.unknown_tasks),
+    ];
+    let late = match attention.poll_lag {
+        Some(seconds) => show::duration_ms(seconds * 1_000),
+        None => visit.say("无", "none").to_owned(),
+    };
+    html! {
+        @if attention.unfinished_tasks > 0 {
+            h2.sec { (visit.say("未完成任务", "Unfinished tasks")) }
+            div.tiles {
+                @for (status, word, count) in counts {
+                    (tile(&format!("/console/tasks?status={status}"), word,
+                        &html! { (show::count(count)) }))
+                }
+                (tile("/console/tasks?status=unfinished", visit.say("查询滞后", "Poll lag"),
+                    &html! { (late) }))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A user's usage as a table: by key, by model or by day.
+//! Usage as a table, a user's own or everybody's: by user, by key, by model or by day.
 
 use super::overview::request;
 use crate::parts::{self, range};
@@ -14,15 +14,24 @@ const ENTRY: &str = "/console/usage";
 /// `GET /console/usage?per=&range=&sort=&order=`
 pub(crate) async fn show(Here(visit): Here) -> Handled {
     let lang = visit.lang();
+    let all = visit.is_admin();
     let (group, word) = match visit.asked("per") {
-        "model" => (UsageGroup::Model, "model"),
+        "user" if all => (UsageGroup::User, "user"),
         "day" => (UsageGroup::Day, "day"),
+        "key" => (UsageGroup::Key, "key"),
+        // Everybody's keys are many; their models are added up already.
+        "model" => (UsageGroup::Model, "model"),
+        _ if all => (UsageGroup::Model, "model"),
         _ => (UsageGroup::Key, "key"),
     };
     let usage = request(&visit);
     let start = usage.filter.start_at.map_or(0, |at| at.0 / 1_000);
-    let table = UsageTableRequest { usage, group };
-    let mut rows = usage_table::own(&visit.state, &visit.actor, &table).await?.rows;
+    let wanted = UsageTableRequest { usage, group };
+    let mut rows = usage_table::table(&visit.state, &visit.actor, !all, &wanted).await?.rows;
+    // As the first page has it.
+    if visit.asked("top") == "5" {
+        rows.truncate(5);
+    }
     sort(&visit, &mut rows);
     let body = html! {
         nav.tabs aria-label=(lang.say("分组方式", "By")) {
@@ -33,12 +42,15 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
                 }
             }
         }
-        @if rows.is_empty() {
-            (parts::empty(lang.say("这段时间没有计费的调用。", "No call was charged in this time."),
-                None))
-        } @else { (self::table(&visit, group, &rows)) }
+        div #usage {
+            @if rows.is_empty() {
+                (parts::empty(
+                    lang.say("这段时间没有计费的调用。", "No call was charged in this time."), None))
+            } @else { (table(&visit, group, &rows)) }
+        }
     };
-    let csv = format!("/api/usage/self/table?per={word}&start_time={start}&format=csv");
+    let whose = if all { "/api/usage/table" } else { "/api/usage/self/table" };
+    let csv = format!("{whose}?per={word}&start_time={start}&format=csv");
     // One address for each table: tabs and times begin without an order.
     let times = [
         ("24h", lang.say("24 小时", "24 h")),
@@ -58,12 +70,14 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("用量", "Usage"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn groups(visit: &Visit) -> [(&'static str, &str); 3] {
-    [
+fn groups(visit: &Visit) -> impl Iterator<Item = (&'static str, &str)> {
+    let all = [
+        ("user", visit.say("按用户", "By user")),
         ("key", visit.say("按令牌", "By key")),
         ("model", visit.say("按模型", "By model")),
         ("day", visit.say("按天", "By day")),
-    ]
+    ];
+    all.into_iter().filter(|(code, _)| visit.is_admin() || *code != "user")
 }
 
 fn sort(visit: &Visit, rows: &mut [UsageRow]) {
@@ -83,6 +97,7 @@ fn sort(visit: &Visit, rows: &mut [UsageRow]) {
 fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
     let lang = visit.lang();
     let head = match group {
+        UsageGroup::User => lang.say("用户", "User"),
         UsageGroup::Key => lang.say("令牌", "Key"),
         UsageGroup::Model => lang.say("模型", "Model"),
         UsageGroup::Day => lang.say("日期 (UTC)", "Day (UTC)"),
@@ -122,8 +137,13 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
 
 fn name(visit: &Visit, row: &UsageRow) -> Markup {
     html! {
-        @match row.token_id {
-            Some(id) if row.name.is_empty() => {
+        @match (row.user_id, row.token_id) {
+            (Some(id), _) => {
+                a href={ "/console/users/" (id.0) } {
+                    @if row.name.is_empty() { "#" (id.0) } @else { (row.name) }
+                }
+            }
+            (None, Some(id)) if row.name.is_empty() => {
                 span.muted { (visit.say("(已删除或未命名)", "(deleted, or no name)")) " #" (id) }
             }
             _ => (row.name),

@@ -27,6 +27,11 @@ pub struct NodeTraffic {
     /// All requests of clients, those that no channel was asked for included; the times are the
     /// upstreams' share.
     pub requests: TrafficCounts,
+    /// What this node added to the time of half of those for which an upstream was asked, or less,
+    /// in milliseconds; null without them.
+    pub own_p50_ms: Option<i64>,
+    /// The same of 95 in a hundred.
+    pub own_p95_ms: Option<i64>,
     /// Channels that were called since the start, by number.
     pub channels: Vec<ChannelTrafficView>,
     /// Models that were called: the requests of clients, in steps of 15 minutes. At most 1000.
@@ -171,12 +176,15 @@ pub async fn live(
     let known = channels.iter().filter(|channel| auto_bans.contains_key(&channel.id));
     let breaks = |id| auto_bans.get(&id).copied().unwrap_or(true);
     let models = traffic.models().into_iter();
+    let own = traffic.own_share.read(now, minutes);
     Ok(NodeTraffic {
         node: node.unwrap_or_default(),
         node_id: node_id.0.to_string(),
         since: exact::seconds(state.clock.now()) - seconds_of(traffic),
         minutes,
         requests: counts(traffic.requests.read(now, minutes)),
+        own_p50_ms: own.p50_ms,
+        own_p95_ms: own.p95_ms,
         channels: known
             .map(|channel| view(state, traffic, channel, (minutes, breaks(channel.id))))
             .collect(),
@@ -218,11 +226,11 @@ pub fn minutes_of(state: &AdminState, id: ChannelId) -> Vec<TrafficMinute> {
     each_minute(state, traffic, &channel.meter, MAX_MINUTES)
 }
 
-/// The last hour of all requests, minute by minute, oldest first.
+/// All requests minute by minute, as far back as they are remembered, oldest first.
 #[must_use]
 pub fn minutes_of_requests(state: &AdminState) -> Vec<TrafficMinute> {
     let Some(traffic) = state.traffic.as_deref() else { return Vec::new() };
-    each_minute(state, traffic, &traffic.requests, SHOWN_MINUTES)
+    each_minute(state, traffic, &traffic.requests, MAX_MINUTES)
 }
 
 fn each_minute(

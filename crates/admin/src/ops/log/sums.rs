@@ -23,7 +23,29 @@ pub(super) async fn source(
     db: &Db,
     filter: &LogFilter,
     self_of: Option<UserId>,
+    times: (UnixMs, Option<UnixMs>),
+) -> Result<Source, StoreError> {
+    of_spans(db, filter, self_of, times, filter.spans(self_of)).await
+}
+
+/// The same with whose each line is, and of which key: from the days of users, of which there are
+/// many more rows than of hours.
+pub(super) async fn owned(
+    db: &Db,
+    filter: &LogFilter,
+    self_of: Option<UserId>,
+    times: (UnixMs, Option<UnixMs>),
+) -> Result<Source, StoreError> {
+    let spans = filter.request_id.is_none().then_some(DAYS_OF_USERS);
+    of_spans(db, filter, self_of, times, spans).await
+}
+
+async fn of_spans(
+    db: &Db,
+    filter: &LogFilter,
+    self_of: Option<UserId>,
     (start, end): (UnixMs, Option<UnixMs>),
+    spans: Option<Spans>,
 ) -> Result<Source, StoreError> {
     let filter = LogFilter { start_at: None, end_at: None, ..filter.clone() };
     let journal = filter.table(self_of);
@@ -35,8 +57,11 @@ pub(super) async fn source(
         format!("${}", values.len())
     };
     // Hours of channels don't know the keys.
-    let knows_keys = filter.spans(self_of).is_none_or(|spans| spans.rows == DAYS_OF_USERS.rows);
-    let keys = |column: &str| if knows_keys { format!("{column}, ") } else { String::new() };
+    let knows_keys = spans.is_none_or(|spans| spans.rows == DAYS_OF_USERS.rows);
+    let keys = |column: &str| match knows_keys {
+        true => format!("user_id, {column}, "),
+        false => String::new(),
+    };
     let (key_of_row, key_of_line) = (keys("token_id"), keys("coalesce(token_id, 0) AS token_id"));
     let lines = |more: &str| {
         let worth = of_a_line();
@@ -45,7 +70,7 @@ pub(super) async fn source(
              FROM {journal}{conditions} AND {more}"
         )
     };
-    let spans = filter.spans(self_of).map(|spans| {
+    let spans = spans.map(|spans| {
         let last = end.map(|end| floor(end, spans.ms));
         (spans, floor(start.plus_ms(spans.ms - 1), spans.ms), last)
     });

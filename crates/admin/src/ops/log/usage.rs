@@ -6,7 +6,7 @@ use super::{LogFilter, scope};
 use crate::page::Query;
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{DAY_MS, HOUR_MS};
-use domain::{Quota, UnixMs};
+use domain::{Quota, UnixMs, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use store::{Engine, Row, StoreError};
@@ -235,36 +235,16 @@ fn series_of<'a>(
     })
 }
 
-/// The models that cost most, over the same time as [`series`].
-///
-/// # Errors
-/// As of [`series`].
-pub async fn models(
+/// The lines, each with whose it is and of which key.
+pub(super) async fn owned_lines(
     state: &AdminState,
     actor: &Actor,
     own: bool,
     request: &UsageRequest,
 ) -> Result<Source, AdminError> {
     let bounds = bounds(request, state.clock.now())?;
-    let Source { table, values } = lines(state, actor, own, request, bounds).await?;
-    let columns = sums::columns(&state.db);
-    let sql = format!(
-        "SELECT model_name, {columns} FROM {table} WHERE model_name <> ''
-         GROUP BY model_name HAVING sum(charging) > 0
-         ORDER BY used_delta DESC, model_name LIMIT {}",
-        request.top
-    );
-    let rows = state.db.search(&sql, &values).await?;
-    let used = |row: &Row| -> Result<ModelUsage, StoreError> {
-        Ok(ModelUsage {
-            model_name: row.get("model_name")?,
-            calls: row.get("charging")?,
-            spent: row.get("used_delta")?,
-            prompt_tokens: row.get("prompt_tokens")?,
-            completion_tokens: row.get("completion_tokens")?,
-        })
-    };
-    Ok(rows.iter().map(used).collect::<Result<_, _>>()?)
+    let (filter, scope, times) = which(state, actor, own, request, bounds).await?;
+    Ok(sums::owned(&state.db, &filter, scope, times).await?)
 }
 
 async fn lines(
@@ -274,16 +254,18 @@ async fn lines(
     request: &UsageRequest,
     bounds: (UnixMs, UnixMs),
 ) -> Result<Source, AdminError> {
-    lines(state, actor, true, request, bounds(request, state.clock.now())?).await
+    let (filter, scope, times) = which(state, actor, own, request, bounds).await?;
+    Ok(sums::source(&state.db, &filter, scope, times).await?)
 }
 
-async fn lines(
+/// Which lines they are, of whom, and of when.
+async fn which(
     state: &AdminState,
     actor: &Actor,
     own: bool,
     request: &UsageRequest,
     (start, end): (UnixMs, UnixMs),
-) -> Result<Source, AdminError> {
+) -> Result<(LogFilter, Option<UserId>, (UnixMs, Option<UnixMs>)), AdminError> {
     let scope = scope(actor, own)?;
     request.filter.check_name(&state.db, scope).await?;
     let filter = request.filter.clone().with_owner(&state.db).await?;

@@ -1,14 +1,13 @@
-//! One's own usage as a table: by key, by model or by day.
+//! Usage as a table: by user, by key, by model or by day.
 
-use super::sums;
 use super::usage::{self, ModelUsage, UsageRequest};
 use crate::page::Query;
 use crate::sheet::{self, Sheet};
 use crate::{Actor, AdminError, AdminState};
-use domain::Quota;
+use domain::{Quota, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use store::StoreError;
+use store::{Row, StoreError};
 use utoipa::ToSchema;
 
 /// The most rows; a series has fewer days.
@@ -17,6 +16,8 @@ const MAX_ROWS: i64 = 100;
 /// What a row stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsageGroup {
+    /// A user, of everybody's usage.
+    User,
     /// A key.
     Key,
     /// A model.
@@ -35,7 +36,7 @@ pub struct UsageTableRequest {
 }
 
 impl UsageTableRequest {
-    /// Reads the filters of an address, and `per`.
+    /// Reads the filters of an address, and `per`: of one's own usage.
     ///
     /// # Errors
     /// When one of them means nothing.
@@ -51,14 +52,35 @@ impl UsageTableRequest {
         };
         Ok(Self { usage: UsageRequest::read(query)?, group })
     }
+
+    /// The same of everybody's.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn of_all(query: &Query) -> Result<Self, AdminError> {
+        let group = match query.text("per") {
+            None | Some("user") => UsageGroup::User,
+            Some("key") => UsageGroup::Key,
+            Some("model") => UsageGroup::Model,
+            Some("day") => UsageGroup::Day,
+            Some(_) => {
+                let en = "must be user, key, model or day";
+                return Err(AdminError::field("per", "必须是 user, key, model 或 day", en));
+            }
+        };
+        Ok(Self { usage: UsageRequest::read(query)?, group })
+    }
 }
 
-/// What one key, model or day used.
+/// What one user, key, model or day used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UsageRow {
+    /// Number of the user; of users alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
     /// Number of the key; of keys alone. 0: without one.
     pub token_id: Option<i64>,
-    /// Name of the key, model, or day like `2026-11-25`. A key that is gone has none.
+    /// Name of the user, key, model, or day like `2026-11-25`. A key that is gone has none.
     pub name: String,
     /// Charged calls.
     pub calls: i64,
@@ -70,7 +92,7 @@ pub struct UsageRow {
     pub completion_tokens: i64,
 }
 
-/// One's own usage, what cost most first; days in order. At most 100 keys or models.
+/// Usage, what cost most first; days in order. At most 100 users, keys or models.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UsageTable {
     /// The rows.
@@ -94,27 +116,30 @@ impl UsageTable {
     }
 }
 
-/// The actor's own usage, over the time of a series.
+/// Usage over the time of a series. `own`: the actor's alone.
 ///
 /// # Errors
-/// When there would be too many days, or the database fails.
-pub async fn own(
+/// When the role does not reach, there would be too many days, or the database fails.
+pub async fn table(
     state: &AdminState,
     actor: &Actor,
+    own: bool,
     request: &UsageTableRequest,
 ) -> Result<UsageTable, AdminError> {
     let usage = UsageRequest { top: MAX_ROWS, ..request.usage.clone() };
     let rows = match request.group {
-        UsageGroup::Key => keys(state, actor, &usage).await?,
+        UsageGroup::User => users(state, actor, own, &usage).await?,
+        UsageGroup::Key => keys(state, actor, own, &usage).await?,
         UsageGroup::Model => {
-            let models = usage::models(state, actor, true, &usage).await?;
+            let models = usage::models(state, actor, own, &usage).await?;
             models.into_iter().map(of_model).collect()
         }
         UsageGroup::Day => {
             let usage = UsageRequest { step: usage::Step::Day, ..usage };
-            let series = usage::series(state, actor, true, &usage).await?;
+            let series = usage::series(state, actor, own, &usage).await?;
             let used = series.points.iter().filter(|it| it.calls != 0 || it.spent.0 != 0);
             used.map(|point| UsageRow {
+                user_id: None,
                 token_id: None,
                 name: sheet::instant(point.time).chars().take(10).collect(),
                 calls: point.calls,
@@ -130,6 +155,7 @@ pub async fn own(
 
 fn of_model(model: ModelUsage) -> UsageRow {
     UsageRow {
+        user_id: None,
         token_id: None,
         name: model.model_name,
         calls: model.calls,
@@ -139,33 +165,78 @@ fn of_model(model: ModelUsage) -> UsageRow {
     }
 }
 
+async fn users(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<Vec<UsageRow>, AdminError> {
+    let source = usage::owned_lines(state, actor, own, request).await?;
+    let sql = usage::ranking(state, &source.table, "user_id", MAX_ROWS);
+    let rows = state.db.search(&sql, &source.values).await?;
+    let mut used = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: UserId = row.get("user_id")?;
+        used.push(UsageRow { user_id: Some(id), token_id: None, ..sums_of(row)? });
+    }
+    let names = named(state, "SELECT id, username AS name FROM users", &used, |row| {
+        row.user_id.map(|id| id.0)
+    });
+    let names = names.await?;
+    for row in &mut used {
+        let name = row.user_id.and_then(|id| names.get(&id.0));
+        row.name = name.cloned().unwrap_or_default();
+    }
+    Ok(used)
+}
+
 async fn keys(
     state: &AdminState,
     actor: &Actor,
+    own: bool,
     request: &UsageRequest,
 ) -> Result<Vec<UsageRow>, AdminError> {
-    let source = usage::own_lines(state, actor, request).await?;
-    let columns = sums::columns(&state.db);
-    let sql = format!(
-        "SELECT token_id, {columns} FROM {} GROUP BY token_id HAVING sum(charging) > 0
-         ORDER BY used_delta DESC, token_id LIMIT {MAX_ROWS}",
-        source.table
-    );
+    let source = usage::owned_lines(state, actor, own, request).await?;
+    let sql = usage::ranking(state, &source.table, "token_id", MAX_ROWS);
     let rows = state.db.search(&sql, &source.values).await?;
-    let sql = "SELECT id, name FROM tokens WHERE user_id = $1";
-    let named = state.db.read(sql, &[actor.user_id.into()]).await?;
-    let named = named.iter().map(|row| Ok((row.get::<i64>("id")?, row.get("name")?)));
-    let named: BTreeMap<i64, String> = named.collect::<Result<_, StoreError>>()?;
-    let used = rows.iter().map(|row| {
-        let id: i64 = row.get("token_id")?;
-        Ok(UsageRow {
-            token_id: Some(id),
-            name: named.get(&id).cloned().unwrap_or_default(),
-            calls: row.get("charging")?,
-            spent: row.get("used_delta")?,
-            prompt_tokens: row.get("prompt_tokens")?,
-            completion_tokens: row.get("completion_tokens")?,
-        })
-    });
-    Ok(used.collect::<Result<_, StoreError>>()?)
+    let mut used = Vec::with_capacity(rows.len());
+    for row in &rows {
+        used.push(UsageRow { token_id: Some(row.get("token_id")?), ..sums_of(row)? });
+    }
+    let names = named(state, "SELECT id, name FROM tokens", &used, |row| row.token_id).await?;
+    for row in &mut used {
+        let name = row.token_id.and_then(|id| names.get(&id));
+        row.name = name.cloned().unwrap_or_default();
+    }
+    Ok(used)
+}
+
+/// What a row adds up to.
+fn sums_of(row: &Row) -> Result<UsageRow, StoreError> {
+    Ok(UsageRow {
+        user_id: None,
+        token_id: None,
+        name: String::new(),
+        calls: row.get("charging")?,
+        spent: row.get("used_delta")?,
+        prompt_tokens: row.get("prompt_tokens")?,
+        completion_tokens: row.get("completion_tokens")?,
+    })
+}
+
+/// The names of those that rows are of.
+async fn named(
+    state: &AdminState,
+    select: &str,
+    rows: &[UsageRow],
+    id: fn(&UsageRow) -> Option<i64>,
+) -> Result<BTreeMap<i64, String>, AdminError> {
+    // Numbers: they can't be anything but digits.
+    let list = rows.iter().filter_map(id).map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
+    if list.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = state.db.read(&format!("{select} WHERE id IN ({list})"), &[]).await?;
+    let named = found.iter().map(|row| Ok((row.get("id")?, row.get("name")?)));
+    Ok(named.collect::<Result<_, StoreError>>()?)
 }

@@ -9,7 +9,7 @@ use domain::Ratio;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use store::{Row, Statement, StoreError};
 use utoipa::ToSchema;
 
@@ -34,6 +34,20 @@ pub struct GroupView {
     pub ratio: Box<RawValue>,
     /// When it was last set through the API, in seconds since 1970.
     pub updated_at: i64,
+    /// How many users are in it, and of whom and what else it is.
+    #[serde(flatten)]
+    pub members: GroupMembers,
+}
+
+/// Who pays by the ratio of a group, and which channels serve it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GroupMembers {
+    /// Users who are in it.
+    pub users: i64,
+    /// Keys that are in it, whoever's they are.
+    pub keys: i64,
+    /// Enabled channels that serve it.
+    pub channels: i64,
 }
 
 impl GroupInput {
@@ -46,7 +60,7 @@ impl GroupInput {
         let group_name = fields.text("group_name")?;
         let group_name = fields.required("group_name", group_name)?;
         let ratio = fields.ratio("ratio")?.unwrap_or(Ratio::ONE);
-        fields.finish(&["updated_at"], &[])?;
+        fields.finish(&["updated_at", "users", "keys", "channels"], &[])?;
         Ok(Self { group_name, ratio })
     }
 }
@@ -56,7 +70,32 @@ fn view(row: &Row) -> Result<GroupView, StoreError> {
         group_name: row.get("group_name")?,
         ratio: exact::decimal(row, "ratio")?,
         updated_at: exact::seconds(row.get("updated_at")?),
+        members: GroupMembers::default(),
     })
+}
+
+/// The members of every group that has some.
+async fn members(state: &AdminState) -> Result<BTreeMap<String, GroupMembers>, StoreError> {
+    let mut members: BTreeMap<String, GroupMembers> = BTreeMap::new();
+    let users = "SELECT \"group\" AS name, count(*) AS users FROM users
+        WHERE deleted_at IS NULL GROUP BY 1";
+    for row in state.db.read(users, &[]).await? {
+        members.entry(row.get("name")?).or_default().users = row.get("users")?;
+    }
+    let keys = "SELECT \"group\" AS name, count(*) AS keys FROM tokens
+        WHERE \"group\" IS NOT NULL GROUP BY 1";
+    for row in state.db.read(keys, &[]).await? {
+        members.entry(row.get("name")?).or_default().keys = row.get("keys")?;
+    }
+    let channels = "SELECT groups, count(*) AS channels FROM channels WHERE status = 1 GROUP BY 1";
+    for row in state.db.read(channels, &[]).await? {
+        let (listed, channels): (String, i64) = (row.get("groups")?, row.get("channels")?);
+        let named: BTreeSet<&str> = listed.split(',').map(str::trim).collect();
+        for name in named.into_iter().filter(|name| !name.is_empty()) {
+            members.entry(name.to_owned()).or_default().channels += channels;
+        }
+    }
+    Ok(members)
 }
 
 /// Creates or replaces the ratio of a group, live when this returns.
@@ -96,7 +135,9 @@ pub async fn put(
 pub async fn get(state: &AdminState, name: &str) -> Result<GroupView, AdminError> {
     let sql = format!("SELECT {COLUMNS} FROM group_ratio WHERE group_name = $1");
     let rows = state.db.read(&sql, &[name.into()]).await?;
-    Ok(view(rows.first().ok_or_else(not_found)?)?)
+    let group = view(rows.first().ok_or_else(not_found)?)?;
+    let members = members(state).await?.remove(name).unwrap_or_default();
+    Ok(GroupView { members, ..group })
 }
 
 /// A page of the groups that have a ratio.
@@ -105,7 +146,13 @@ pub async fn get(state: &AdminState, name: &str) -> Result<GroupView, AdminError
 /// When the database fails.
 pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupView>, AdminError> {
     let all = Where::default();
-    all.page(&state.db, (COLUMNS, "group_ratio", "group_name"), page, view).await
+    let mut groups =
+        all.page(&state.db, (COLUMNS, "group_ratio", "group_name"), page, view).await?;
+    let mut members = members(state).await?;
+    for group in &mut groups.items {
+        group.members = members.remove(&group.group_name).unwrap_or_default();
+    }
+    Ok(groups)
 }
 
 /// Most groups that are named.

@@ -17,7 +17,15 @@ const ENTRY: &str = "/console/groups";
 /// `GET /console/groups`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    list_page(&visit, FormSays::Nothing).await
+    let edited = match visit.asked("edit") {
+        "" => None,
+        name => match group::get(&visit.state, name).await {
+            Ok(group) => Some(group),
+            Err(AdminError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    list_page(&visit, FormSays::Nothing, edited.as_ref()).await
 }
 
 /// `POST /console/groups`
@@ -25,9 +33,10 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match saved(&visit).await {
         Ok(None) => Ok(done(ENTRY, "saved")),
-        Ok(Some(old)) => list_page(&visit, FormSays::Replaces(old)).await,
+        Ok(Some(old)) => list_page(&visit, FormSays::Replaces(old), None).await,
         Err(error) => {
-            list_page(&visit, FormSays::Complaint(Complaint::of(error, visit.lang())?)).await
+            let complaint = Complaint::of(error, visit.lang())?;
+            list_page(&visit, FormSays::Complaint(complaint), None).await
         }
     }
 }
@@ -64,63 +73,60 @@ fn replaced(lang: Lang, old: &GroupView, new: &str) -> Markup {
                 (parts::field_label(lang, "ratio")) ": "
                 span.muted { (old.ratio.get()) } " → " b { (new) }
             }
+            p { (paying(lang, old)) }
         }
     }
 }
 
-async fn list_page(visit: &Visit, says: FormSays<GroupView>) -> Handled {
+/// Who pays by a ratio.
+fn paying(lang: Lang, group: &GroupView) -> String {
+    let (users, keys) = (group.members.users, group.members.keys);
+    tell!(
+        lang,
+        "按它付费: {users} 个用户, {keys} 个令牌。",
+        "Paying by it: {users} users, {keys} keys."
+    )
+}
+
+/// The groups, and the form; `edited` is the group that it is opened with.
+async fn list_page(
+    visit: &Visit,
+    says: FormSays<GroupView>,
+    edited: Option<&GroupView>,
+) -> Handled {
     let lang = visit.lang();
     let page = group::list(&visit.state, visit.page_request()?).await?;
     let fields = says.fields(lang, &visit.form);
-    let row = |group: &GroupView| {
-        let name = &group.group_name;
-        html! {
-            tr {
-                td { (name) }
-                td.num { (group.ratio.get()) }
-                td { (show::ago(group.updated_at)) }
-                td.acts {
-                    a href={ "/console/users?group=" (step(name)) } { (lang.say("用户", "Users")) }
-                    " "
-                    a href={ "/console/channels?group=" (step(name)) } {
-                        (lang.say("渠道", "Channels"))
-                    }
-                    (action(visit, &format!("/console/groups/delete?name={}", step(name)),
-                        lang.say("删除", "Delete"),
-                        &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。",
-                            "Delete the ratio of {name}? It counts as 1 from then on.")))
-                }
-            }
-        }
-    };
     let body = html! {
         @if page.items.is_empty() {
             (parts::empty(lang.say("没有设置倍率的分组按 1 计价。",
                 "Groups without a ratio pay the plain price."), None))
         } @else {
-            div.scroll {
-                table {
-                    thead { tr {
-                        th { (lang.say("分组", "Group")) }
-                        th.num { (lang.say("倍率", "Ratio")) }
-                        th { (lang.say("修改于", "Edited")) }
-                        (parts::acts_head(lang))
-                    } }
-                    tbody { @for group in &page.items { (row(group)) } }
-                }
-            }
+            (table(visit, &page.items))
         }
         (pager(visit, &page))
-        h2.sec { (lang.say("新建或修改", "New or changed")) }
+        h2.sec { @match edited {
+            Some(group) => (tell!(lang, "修改 {}", "Change {}", group.group_name)),
+            None => (lang.say("新建或修改", "New or changed")),
+        } }
         form.form method="post" action=(ENTRY) {
             (csrf(visit))
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(old) = &says {
                 (replaced(lang, old, visit.form.text("ratio")))
             }
+            // What it was when the form was opened: one that was changed since is asked about.
+            @if let Some(old) = edited {
+                input type="hidden" name="replaces" value=(old.ratio.get());
+            }
+            @let (name, ratio) =
+                edited.map_or(("", ""), |old| (old.group_name.as_str(), old.ratio.get()));
             div.pair {
-                (fields.field(FormField::new("group_name", lang.say("分组", "Group")).required()))
+                (fields.field(FormField::new("group_name", lang.say("分组", "Group"))
+                    .value(name)
+                    .required()))
                 (fields.field(FormField::new("ratio", lang.say("倍率", "Ratio"))
+                    .value(ratio)
                     .required()
                     .hint(lang.say("0.8 即八折", "0.8 pays 80 %"))))
             }
@@ -132,6 +138,54 @@ async fn list_page(visit: &Visit, says: FormSays<GroupView>) -> Handled {
     };
     let page = ShellPage::new(lang.say("分组", "Groups"), ENTRY);
     Ok(says.show(visit, page, body))
+}
+
+fn table(visit: &Visit, groups: &[GroupView]) -> Markup {
+    let lang = visit.lang();
+    html! {
+        div.scroll {
+            table {
+                thead { tr {
+                    th { (lang.say("分组", "Group")) }
+                    th.num { (lang.say("倍率", "Ratio")) }
+                    th.num { (lang.say("用户", "Users")) }
+                    th.num { (lang.say("令牌", "Keys")) }
+                    th.num { (lang.say("渠道", "Channels")) }
+                    th.hide { (lang.say("修改于", "Edited")) }
+                    (parts::acts_head(lang))
+                } }
+                tbody { @for group in groups { (row(visit, group)) } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, group: &GroupView) -> Markup {
+    let (lang, name) = (visit.lang(), &group.group_name);
+    let edit = format!("{ENTRY}?edit={}#f-ratio", step(name));
+    html! {
+        tr {
+            td { a href=(edit) { (name) } }
+            td.num { (group.ratio.get()) }
+            td.num { a href={ "/console/users?group=" (step(name)) } {
+                (show::count(group.members.users))
+            } }
+            (show::count_cell(group.members.keys))
+            td.num { a href={ "/console/channels?group=" (step(name)) } {
+                (show::count(group.members.channels))
+            } }
+            td.hide { (show::ago(group.updated_at)) }
+            td.acts {
+                a href=(edit) { (lang.say("编辑", "Edit")) }
+                " "
+                (action(visit, &format!("{ENTRY}/delete?name={}", step(name)),
+                    lang.say("删除", "Delete"),
+                    &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
+                        "Delete the ratio of {name}? It counts as 1 from then on. {}",
+                        paying(lang, group))))
+            }
+        }
+    }
 }
 
 /// `POST /console/groups/delete?name=`

@@ -4,6 +4,7 @@
 use crate::form::Form;
 use crate::lang::Lang;
 use crate::pages;
+use crate::parts::PAGE_SIZES;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
 use admin::ops::log::balance::{self, RecentMovement};
 use admin::ops::session;
@@ -13,8 +14,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use domain::{Fault, FaultKind, UserId};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERER, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, REFERER, REFERRER_POLICY, SET_COOKIE,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -35,6 +36,10 @@ const HX_HISTORY: HeaderName = HeaderName::from_static("hx-history-restore-reque
 const HX_CURRENT_URL: HeaderName = HeaderName::from_static("hx-current-url");
 /// and the one of answers by which it leaves that page.
 const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
+/// How many rows lists have, in this browser.
+const ROWS: &str = "newapi_rows";
+/// A year.
+pub(crate) const TASTE_SECONDS: u32 = 31_536_000;
 /// What pages add to requests that nobody made: they ask again by themselves.
 const BACKGROUND: HeaderName = HeaderName::from_static("x-background");
 
@@ -80,10 +85,11 @@ pub(crate) async fn enter(
     } else {
         answer.await
     };
-    let page = match response.extensions().get::<FormProblem>() {
+    let mut page = match response.extensions().get::<FormProblem>() {
         Some(problem) => pages::problem(Some(&visit), taste, &problem.0),
         None => response,
     };
+    keep_rows(&visit, &mut page);
     match admin::counted(&state.budget, visit.actor.user_id, page).await {
         Ok(page) => page,
         Err(fault) => pages::problem(Some(&visit), taste, &fault),
@@ -252,7 +258,25 @@ fn taste(headers: &HeaderMap) -> Taste {
     Taste {
         lang: lang.unwrap_or_else(|| Lang::of_browser(headers)),
         theme: theme.unwrap_or(Theme::System),
+        rows: cookie(headers, ROWS).and_then(rows).unwrap_or(PAGE_SIZES[0]),
         is_part: headers.contains_key(&HX_REQUEST) && !headers.contains_key(&HX_HISTORY),
+    }
+}
+
+/// How many rows a list has, as a cookie or an address says.
+fn rows(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|rows| PAGE_SIZES.contains(rows))
+}
+
+/// Remembers in this browser how many rows a list was asked to have.
+fn keep_rows(visit: &Visit, page: &mut PageReply) {
+    let Some(rows) = rows(visit.asked("page_size")).filter(|rows| *rows != visit.taste.rows) else {
+        return;
+    };
+    let cookie =
+        format!("{ROWS}={rows}; Path=/console; HttpOnly; SameSite=Lax; Max-Age={TASTE_SECONDS}");
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        page.headers_mut().append(SET_COOKIE, cookie);
     }
 }
 

@@ -471,8 +471,8 @@ pub(crate) fn chosen(visit: &Visit, name: &str, label: &str, all: &[(&str, &str)
     }
 }
 
-/// How many rows a page may have.
-const PAGE_SIZES: [i64; 3] = [25, 50, 100];
+/// How many rows a page may have; the first unless the reader has chosen.
+pub(crate) const PAGE_SIZES: [i64; 3] = [25, 50, 100];
 
 /// Ways to the other pages of a list, and to longer ones.
 pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {
@@ -481,7 +481,8 @@ pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {
     let last_item = first_item + i64::try_from(page.items.len()).unwrap_or(0) - 1;
     let many = if page.total >= 10_000 { "+" } else { "" };
     let total = show::count(page.total);
-    let is_sized = page.total > 0 && !visit.asked("page_size").is_empty();
+    let is_sized =
+        page.total > 0 && (page.page_size != PAGE_SIZES[0] || !visit.asked("page_size").is_empty());
     html! {
         @if last > 1 || page.page > 1 || is_sized {
             nav.pager aria-label=(visit.say("翻页", "Pages")) {

@@ -53,6 +53,8 @@ impl Theme {
 pub(crate) struct Taste {
     pub(crate) lang: Lang,
     pub(crate) theme: Theme,
+    /// How many rows a list has.
+    pub(crate) rows: i64,
     /// Whether htmx asks, which puts the answer into a page that is there already.
     pub(crate) is_part: bool,
 }
@@ -121,7 +123,7 @@ impl Visit {
 
     /// The page of a list that is asked for.
     pub(crate) fn page_request(&self) -> Result<PageRequest, AdminError> {
-        PageRequest::read(&self.query(), 25)
+        PageRequest::read(&self.query(), self.taste.rows)
     }
 
     /// A filter of the address; empty where there is none.

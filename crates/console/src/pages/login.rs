@@ -1,7 +1,7 @@
 //! Coming in, going out, and how pages look.
 
 use crate::form::{Complaint, Form};
-use crate::gate;
+use crate::gate::{self, TASTE_SECONDS};
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
@@ -17,8 +17,6 @@ use maud::html;
 use store::Secret;
 
 const LOGIN: &str = "/console/login";
-/// A year.
-const TASTE_SECONDS: u32 = 31_536_000;
 
 /// `GET /console/login`
 pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> PageReply {

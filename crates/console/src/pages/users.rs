@@ -12,7 +12,7 @@ use admin::ops::group;
 use admin::ops::log::usage::{self, UsageRequest};
 use admin::ops::log::{self, LogFilter, LogView, balance};
 use admin::ops::own_sessions::{self, SessionView};
-use admin::ops::token;
+use admin::ops::token::{self, KeysOfUser};
 use admin::ops::user::{self, UserView};
 use admin::{AdminError, PageRequest, Query, ROLE_ADMIN, ROLE_ROOT};
 use axum::extract::Path;
@@ -45,7 +45,9 @@ pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let page = user::list(&visit.state, &visit.query(), visit.page_request()?).await?;
-    let held = user::held(&visit.state, &visit.actor, page.items.iter().map(|it| it.id)).await?;
+    let ids = || page.items.iter().map(|user| user.id);
+    let held = user::held(&visit.state, &visit.actor, ids()).await?;
+    let keys = token::of_users(&visit.state, &visit.actor, ids()).await?;
     let lang = visit.lang();
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let body = html! {
@@ -58,7 +60,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
             } @else {
-                (table(&visit, &page.items, &held))
+                (table(&visit, &page.items, (&held, &keys)))
                 (batch::bar(&visit, &LIST, html! {}))
             }
             (pager(&visit, &page))
@@ -72,7 +74,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(visit: &Visit, users: &[UserView], held: &BTreeMap<UserId, Quota>) -> Markup {
+/// What is on hold of users, and their keys.
+type OfUsers<'a> = (&'a BTreeMap<UserId, Quota>, &'a BTreeMap<UserId, KeysOfUser>);
+
+fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
@@ -89,11 +94,16 @@ fn table(visit: &Visit, users: &[UserView], held: &BTreeMap<UserId, Quota>) -> M
                     (parts::sorted_wide(
                         visit, "request_count", lang.say("计费调用", "Charged calls")
                     ))
-                    th.num.hide { (lang.say("今日剩余 $", "Left today $")) }
+                    th.num.hide.broad { (lang.say("今日剩余 $", "Left today $")) }
+                    th.num.hide { (lang.say("令牌", "Keys")) }
+                    th.hide { (lang.say("最近使用", "Last use")) }
                     (parts::acts_head(lang))
                 } }
                 tbody {
-                    @for user in users { (row(visit, user, held.get(&user.id))) }
+                    @for user in users {
+                        @let of_keys = keys.get(&user.id).copied().unwrap_or_default();
+                        (row(visit, user, (held.get(&user.id), of_keys)))
+                    }
                 }
             }
         }
@@ -162,7 +172,7 @@ pub(super) fn reaches(visit: &Visit, user: &UserView) -> bool {
     visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok()
 }
 
-fn row(visit: &Visit, user: &UserView, held: Option<&Quota>) -> Markup {
+fn row(visit: &Visit, user: &UserView, (held, keys): (Option<&Quota>, KeysOfUser)) -> Markup {
     let (lang, id) = (visit.lang(), user.id.0);
     let reaches = reaches(visit, user);
     let can_disable = reaches && visit.actor.user_id != user.id;
@@ -185,9 +195,16 @@ fn row(visit: &Visit, user: &UserView, held: Option<&Quota>) -> Markup {
             } }
             (show::usd_cell(user.used_quota))
             td.num.hide { (show::count(user.request_count)) }
-            td.num.hide {
+            td.num.hide.broad {
                 @match user.spending.daily_left {
                     Some(left) => (show::usd_exact(left)),
+                    None => span.muted { (show::NOTHING) },
+                }
+            }
+            td.num.hide { a href={ "/console/keys?user_id=" (id) } { (show::count(keys.keys)) } }
+            td.hide {
+                @match keys.last_used_at {
+                    Some(at) => (show::ago(at)),
                     None => span.muted { (show::NOTHING) },
                 }
             }

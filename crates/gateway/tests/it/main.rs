@@ -60,6 +60,7 @@ mod own_api;
 mod pages;
 mod pages_api;
 mod pages_channels;
+mod pages_counts;
 mod pages_edits;
 mod pages_find;
 mod pages_forms;

@@ -22,6 +22,8 @@ const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimi
 
 /// Most keys that are named at once: more than a page has.
 const MAX_NAMES: usize = 200;
+/// Most users whose keys are counted at once: those of a page.
+const MAX_USERS: usize = 100;
 
 fn columns() -> String {
     format!("{COLUMNS}, {}", SpendingView::COLUMNS)
@@ -139,6 +141,44 @@ pub async fn list(
     let read = |row: &Row| view(row, now);
     let order = page::order(query, SORTED)?;
     conditions.page(&state.db, (&columns(), "tokens", &order), page, read).await
+}
+
+/// The keys of a user together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeysOfUser {
+    /// How many there are.
+    pub keys: i64,
+    /// When one was last used, in seconds since 1970.
+    pub last_used_at: Option<i64>,
+}
+
+/// The keys of these users; nothing of those who have none.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn of_users(
+    state: &AdminState,
+    actor: &Actor,
+    ids: impl IntoIterator<Item = UserId>,
+) -> Result<BTreeMap<UserId, KeysOfUser>, AdminError> {
+    actor.require_admin()?;
+    // Numbers: they can't be anything but digits.
+    let ids: Vec<String> = ids.into_iter().take(MAX_USERS).map(|id| id.0.to_string()).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "SELECT user_id, count(*) AS keys, max(last_used_at) AS last_used_at FROM tokens \
+         WHERE user_id IN ({}) GROUP BY user_id",
+        ids.join(", ")
+    );
+    let rows = state.db.read(&sql, &[]).await?;
+    let keys = rows.iter().map(|row| {
+        let last_used_at: Option<UnixMs> = row.get("last_used_at")?;
+        let last_used_at = last_used_at.map(exact::seconds);
+        Ok((row.get("user_id")?, KeysOfUser { keys: row.get("keys")?, last_used_at }))
+    });
+    Ok(keys.collect::<Result<_, StoreError>>()?)
 }
 
 /// Returns a key of the actor or, for administrators, of any user.

@@ -54,11 +54,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Effect on the balance.", "对余额的影响。"),
     ("Effect on what the user has spent.", "对用户已消耗额度的影响。"),
     (
+        "Enabled channels that it pauses because their account at the upstream is broken; \
+         at most 50.",
+        "因上游账户失效而由它暂停的启用渠道, 最多 50 个。",
+    ),
+    ("Enabled channels that serve it.", "服务该分组的启用渠道数。"),
+    (
         "Enabled channels that the node that answers pauses now, because they fail; at most 50.",
         "已启用, 但应答的节点因其失败而暂停的渠道, 最多 50 个。",
     ),
     ("Every broken rule, with its row.", "每条不符的规则及其对象。"),
     ("Every row that was named, by number.", "所列的每一行, 按编号。"),
+    ("Every task that was named, by number.", "所列的每个任务, 按编号。"),
     ("Factor on every price of the group.", "该分组全部价格的倍率。"),
     ("Factor on every price of this user.", "该用户全部价格的倍率。"),
     (
@@ -120,10 +127,19 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How many enabled channels serve it.", "提供它的启用渠道数。"),
     ("How many routes it has.", "路由数。"),
     ("How many rows change.", "有变化的行数。"),
+    (
+        "How many seconds the question about them that has waited longest is late; \
+         null: none waits.",
+        "等待最久的查询已滞后多少秒; null: 没有等待。",
+    ),
     ("How many there are.", "总数。"),
     ("How often it was tried.", "尝试次数。"),
     ("In Chinese.", "中文。"),
     ("In English.", "英文。"),
+    (
+        "In which the console shows pages: `zh`, `en`; `null`: the browser's.",
+        "控制台页面的语言: `zh`、`en`; `null`: 随浏览器。",
+    ),
     ("In words.", "文字说明。"),
     (
         "It had been moved before, under the same reference; nothing moved now.",
@@ -164,6 +180,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Its uid.", "任务的 uid。"),
     ("JSON, or a string that holds it.", "JSON, 或内容为 JSON 的字符串。"),
     ("Key that submitted it.", "提交任务的令牌。"),
+    (
+        "Keys that name it; others are in the group of their owner.",
+        "指定该分组的令牌数; 其他令牌属于其用户的分组。",
+    ),
     (
         "Label to find and change channels by; empty: none.",
         "用来查找和批量修改渠道的标签; 空: 无。",
@@ -208,8 +228,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Name to log in with.", "登录名。"),
     ("Name to show.", "显示名称。"),
     ("Names the session, for ending it.", "会话的标识, 用来结束它。"),
+    ("Nodes that serve: their lease is valid.", "在线的节点数: 租约有效。"),
     ("Note of the operators.", "管理员的备注。"),
     ("Nothing was changed: this is what would be.", "没有修改: 这是将会发生的变化。"),
+    ("Nothing was decided: this is what would be.", "没有处理: 这是将会发生的变化。"),
     ("Number of the channel.", "渠道编号。"),
     ("Number of the code.", "兑换码编号。"),
     ("Number of the delivery.", "投递编号。"),
@@ -225,6 +247,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "只列出早于此编号的, 用于翻页到尽头之后。",
     ),
     ("Open holds.", "未结的预扣数。"),
+    ("Over how many it was decided, or can be.", "已处理或可以处理的任务数。"),
     ("Owner.", "所有者。"),
     ("Paid calls settled.", "已结算的计费调用数。"),
     ("Pause by itself when it keeps failing.", "持续失败时自动暂停。"),
@@ -279,6 +302,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The route.", "路由。"),
     ("The rows.", "各行。"),
     ("The same in English.", "同上, 英文。"),
+    ("The same of 95 in a hundred.", "同上, 95% 的请求。"),
     ("The same with the numbers of the call.", "同上, 代入该次调用的数值。"),
     (
         "The status that the client got; null: it had gone.",
@@ -313,6 +337,9 @@ const MEANINGS: &[(&str, &str)] = &[
          submission can't be read, and they are asked about no more.",
         "其中等待管理员结算或退还的: 提交的应答无法读取, 不再查询。",
     ),
+    ("Those of them that are `processing`.", "其中状态为 `processing` 的。"),
+    ("Those of them that are `submitted`.", "其中状态为 `submitted` 的。"),
+    ("Those of them that are `unknown`.", "其中状态为 `unknown` 的。"),
     ("Those of them that the channel does not serve yet.", "其中渠道尚未提供的。"),
     (
         "Timeout, retries, proxy (without its password), estimate, concurrency.",
@@ -336,11 +363,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Upstream's status → status for the client.", "上游状态码 → 返回客户端的状态码。"),
     ("Users checked.", "已核对的用户数。"),
     ("Users there are.", "用户数。"),
+    ("Users who are in it.", "属于该分组的用户数。"),
     (
         "Users whose balance is below zero: their calls are refused.",
         "余额低于零的用户, 其调用会被拒绝。",
     ),
     ("Webhooks that were disabled because they failed.", "因失败而被停用的回调地址。"),
+    ("What is charged of it.", "从中收取的金额。"),
     ("What is held before a call priced by use.", "按量计费的调用预扣多少。"),
     ("What is held before it.", "调用前预扣多少。"),
     (
@@ -363,6 +392,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "What moved it: `opening` and their amounts add up to `closing`.",
         "余额的变动: `opening` 加上各项金额等于 `closing`。",
     ),
+    ("What of it goes back to the balances.", "从中退还到余额的金额。"),
     ("What the call costs.", "该调用的费用。"),
     ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
     ("What the client named as the model.", "客户端所写的模型。"),
@@ -389,6 +419,12 @@ const MEANINGS: &[(&str, &str)] = &[
         "What this key may still spend; without meaning when unlimited.",
         "该令牌还能消耗的额度; 不限额时无意义。",
     ),
+    (
+        "What this node added to the time of half of those for which an upstream was asked, \
+         or less, in milliseconds; null without them.",
+        "调用上游的请求中, 一半请求在本节点自身的耗时不超过此值, 单位毫秒; 没有这样的请求时为 null。",
+    ),
+    ("What those held.", "这些任务预扣的金额。"),
     ("What to do; empty when there is nothing to do.", "如何处理; 无需处理时为空。"),
     ("What was charged for calls through it.", "经由它的调用的费用。"),
     ("What was counted by the reply, in meters.", "按应答计量的各项数值。"),

@@ -49,11 +49,11 @@ pub struct Attention {
     pub nodes: i64,
     /// Tasks that have not ended.
     pub unfinished_tasks: i64,
-    /// Those of them of which the upstream has said nothing yet,
+    /// Those of them that are `submitted`.
     pub submitted_tasks: i64,
-    /// those that it works at,
+    /// Those of them that are `processing`.
     pub processing_tasks: i64,
-    /// and those whose word is on no list.
+    /// Those of them that are `unknown`.
     pub unknown_tasks: i64,
     /// How many seconds the question about them that has waited longest is late; null: none waits.
     pub poll_lag: Option<i64>,

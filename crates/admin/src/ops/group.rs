@@ -44,7 +44,7 @@ pub struct GroupView {
 pub struct GroupMembers {
     /// Users who are in it.
     pub users: i64,
-    /// Keys that are in it, whoever's they are.
+    /// Keys that name it; others are in the group of their owner.
     pub keys: i64,
     /// Enabled channels that serve it.
     pub channels: i64,

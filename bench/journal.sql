@@ -46,9 +46,9 @@ ORDER BY made.n;
 
 INSERT INTO price_snapshots (hash, price) VALUES (sha256('bench'), '{}');
 INSERT INTO holds (id, user_id, key_id, channel_id, model_name, request_id, amount, price_id, deadline_at)
-SELECT gen_random_uuid(), p.id, p.token_id, 1 + n % 20, 'model-' || n % 40, to_char(n, 'FM00000000') || '-held', 50,
+SELECT gen_random_uuid(), p.id, p.token_id, 1 + k % 20, 'model-' || k % 40, to_char(k, 'FM00000000') || '-held', 50,
        (SELECT id FROM price_snapshots WHERE hash = sha256('bench')), now() + interval '1 year'
-FROM generate_series(1, :holds) n JOIN payers p ON p.n = n % :users;
+FROM generate_series(1, :holds) k JOIN payers p ON p.n = k % :users;
 
 -- As the ledger writes: with its revision, so that nothing is entered twice.
 UPDATE users SET quota = quota + s.delta - coalesce(h.held, 0), used_quota = used_quota + s.used,

@@ -8,7 +8,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, form_page, pager, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, PageReply, Visit, done, go_to, step};
+use crate::visit::{Handled, Here, PageReply, Visit, done, go_to, step, switched};
 use admin::AdminError;
 use admin::ops::redemption::{self, LotRequest, OpenCodes, RedemptionInput, RedemptionView};
 use axum::extract::Path;
@@ -370,7 +370,7 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     for_admins(&visit)?;
     let open = visit.asked("to") == "on";
     redemption::set_status(&visit.state, &visit.actor, RedemptionId(id), open).await?;
-    Ok(done(&visit.back_to(&[ENTRY]), if open { "enabled" } else { "disabled" }))
+    Ok(switched(&visit, &visit.back_to(&[ENTRY]), open, &[id]))
 }
 
 /// `POST /console/codes/{id}/delete`

@@ -9,7 +9,7 @@ use crate::parts::{self, FormField, FormFields};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done};
+use crate::visit::{Handled, Here, Visit, done, switched};
 use admin::ops::user::{self, UserInput, UserView};
 use admin::ops::{access_token, group, own_sessions};
 use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
@@ -24,8 +24,7 @@ pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handle
     for_admins(&visit)?;
     let enabled = visit.asked("to") == "on";
     user::set_status(&visit.state, &visit.actor, UserId(id), enabled).await?;
-    let word = if enabled { "enabled" } else { "disabled" };
-    Ok(done(&format!("/console/users/{id}"), word))
+    Ok(switched(&visit, &format!("/console/users/{id}"), enabled, &[id]))
 }
 
 /// `POST /console/users/{id}/delete`

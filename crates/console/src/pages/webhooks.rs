@@ -7,7 +7,7 @@ use crate::lang::Lang;
 use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, PageReply, Visit, done};
+use crate::visit::{Handled, Here, PageReply, Visit, done, switched};
 use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::user;
@@ -354,8 +354,7 @@ pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 pub(crate) async fn set_status(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let enabled = visit.asked("to") == "on";
     webhook::set_status(&visit.state, &visit.actor, id, enabled).await?;
-    let word = if enabled { "enabled" } else { "disabled" };
-    Ok(done(&format!("/console/webhooks/{id}"), word))
+    Ok(switched(&visit, &format!("/console/webhooks/{id}"), enabled, &[id]))
 }
 
 /// `POST /console/webhooks/{id}/delete`

@@ -335,7 +335,7 @@ on_both_databases! {
 
 on_both_databases! {
     async fn what_was_switched_can_be_switched_back(db: TestDb) {
-        let (world, _) = lively(db).await;
+        let (world, ann) = lively(db).await;
         world.channel(&["chat"], json!({ "name": "second" })).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let on = "SELECT count(*) FROM channels WHERE status = 1";
@@ -358,6 +358,16 @@ on_both_databases! {
         assert_eq!(fields[1..], ["2", "1", "1", "2"], "{toast}");
         root.send(batch, "status=2&apply=1&id=1&id=2").await.expect(303);
         assert_eq!(world.db.i64(on).await, 0);
+
+        // Rows of other lists.
+        let ann = ann.to_string();
+        world.admin().post("/api/webhook", &json!({ "url": "http://example.com/" })).await;
+        for (list, id) in [("users", ann.as_str()), ("codes", "1"), ("webhooks", "1")] {
+            let row = format!("/console/{list}/{id}/status?to=");
+            let (_, toast) = switched(&format!("{row}off"), "").await;
+            assert_eq!(attributes(&toast, "action"), [format!("{row}on")], "{toast}");
+            root.send(&format!("{row}on"), "").await.expect(303);
+        }
 
         // No link of a stranger offers it.
         let forged = to.replace("undo=1.", "undo=2.");

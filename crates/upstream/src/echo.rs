@@ -196,9 +196,9 @@ pub fn is_repeated_request(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a reply is a part of what may be a text, which is what is not known to be none: an
+/// Whether a reply is a part of what may be a text, which is what is not said to be none: an
 /// upstream that repeats its request shows any part of it that a client asks for, one after the
-/// other.
+/// other. Files without a type of their own (`application/octet-stream`) are downloaded in parts.
 #[must_use]
 pub fn is_part_of_a_text(status: StatusCode, headers: &HeaderMap) -> bool {
     const NO_TEXTS: [&str; 7] = [
@@ -217,7 +217,8 @@ pub fn is_part_of_a_text(status: StatusCode, headers: &HeaderMap) -> bool {
         || kinds.iter().any(|kind| kind.contains("multipart/byteranges"));
     let is_no_text = |kind: &String| {
         let kind = kind.trim();
-        NO_TEXTS.iter().any(|known| kind.starts_with(known)) && !kind.contains("svg")
+        let is_listed = NO_TEXTS.iter().any(|known| kind.starts_with(known));
+        is_listed && !kind.contains("svg") && !kind.contains("mpegurl")
     };
     is_part && (kinds.is_empty() || !kinds.iter().all(is_no_text))
 }

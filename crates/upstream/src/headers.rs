@@ -56,7 +56,8 @@ const STAY_HERE: &[&str] = &[
 /// The same, of families of headers: browsers' own, those of proxies, and ours.
 const STAYING_PREFIXES: &[&str] = &["cf-", "proxy-", "sec-", "x-forwarded", "x-newapi-"];
 
-/// What chooses, below a key, the account that a call is billed to. The key is the channel's, and
+/// What chooses, below a key, the account that a call is billed to, or, at Azure, the model of its
+/// tool that makes pictures. The key is the channel's, and
 /// so is the choice: of another's an upstream says that the key is wrong, which would be the
 /// channel's fault. A document's `[auth]` may set them.
 const CHOOSING_ACCOUNT: &[&str] = &[
@@ -65,6 +66,7 @@ const CHOOSING_ACCOUNT: &[&str] = &[
     "openai-project",
     "x-dashscope-workspace",
     "x-goog-user-project",
+    "x-ms-oai-image-generation-deployment",
 ];
 
 /// Families of headers that some servers, proxies and frameworks take the host, the path or the
@@ -283,6 +285,7 @@ mod tests {
             ("anthropic-workspace-id", "wrkspc-other"),
             ("x-goog-user-project", "other"),
             ("x-dashscope-workspace", "other"),
+            ("x-ms-oai-image-generation-deployment", "dear"),
             ("x-other", "1"),
             ("x-other", "2"),
             ("accept", "*/*"),

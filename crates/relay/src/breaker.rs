@@ -193,6 +193,9 @@ impl Breaker {
     /// Records the outcome of a call that [`Breaker::enter`] admitted.
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
+            // The account broke meanwhile, and the next probe is of that.
+            (Entry::Probe, CallHealth::Good)
+                if self.has_broken_account() && matches!(self.state, State::Open { .. }) => {}
             (Entry::Probe, CallHealth::Good) => self.close(),
             (Entry::Trial, CallHealth::Bad) if self.is_on_trial(now_ms) => {
                 if let Some(trial) = self.trial.take() {
@@ -594,6 +597,7 @@ mod tests {
         assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
         breaker.note(1_004, Entry::Call, CallHealth::Account { probed: false }, BOB);
         assert!(!breaker.admit(1_005));
+        breaker.note(1_005, Entry::Probe, CallHealth::Good, ANN);
         assert!(matches!(breaker.enter(1_006, BOB), Entry::Refused { .. }));
     }
 

@@ -359,7 +359,10 @@ impl FlowBody {
     /// so is not read on.
     fn read_on(&self, flow: Box<Flow>) {
         let user_id = flow.record.user_id.unwrap_or(UserId(0));
-        let unread = Unread::new(&self.relay.budget, user_id);
+        let unread = match self.unread.is_counted() {
+            true => self.unread.clone(),
+            false => Unread::new(&self.relay.budget, user_id),
+        };
         let has_room = !self.unread.is_refused() && unread.client_is_awaited();
         let drain_ms = if has_room { self.relay.config.drain_ms } else { 0 };
         self.relay.spawn("drain", async move {

@@ -184,13 +184,19 @@ impl<W: Write> Decoded<W> {
     /// For a reply with these headers.
     #[must_use]
     pub fn for_headers(headers: &HeaderMap, to: W) -> Self {
+        Self::up_to(headers, to, MAX_DECODED_BYTES)
+    }
+
+    /// The same with another limit to what is inflated.
+    #[must_use]
+    pub fn up_to(headers: &HeaderMap, to: W, max_bytes: u64) -> Self {
         let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let coding = match (codings.next(), codings.next()) {
             (None, _) => Coding::Plain,
             (Some(one), None) => Coding::of(Some(one.to_str().unwrap_or("?"))),
             (Some(_), Some(_)) => Coding::Other,
         };
-        let decoder = Decoder::new(coding, to);
+        let decoder = Decoder::up_to(coding, to, max_bytes);
         let unreadable = decoder.is_err().then_some("content_encoding");
         Self { decoder, unreadable }
     }
@@ -203,6 +209,12 @@ impl<W: Write> Decoded<W> {
         {
             self.unreadable = Some("broken_encoding");
         }
+    }
+
+    /// Why no more of it can be decoded.
+    #[must_use]
+    pub const fn unreadable(&self) -> Option<&'static str> {
+        self.unreadable
     }
 
     /// What it was decoded into.

@@ -55,6 +55,12 @@ impl Unread {
         state.is_counted
     }
 
+    /// Whether it counts.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.0.state().is_counted
+    }
+
     /// Whether there was no room, so that the connection was ended.
     #[must_use]
     pub fn is_refused(&self) -> bool {

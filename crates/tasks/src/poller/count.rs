@@ -133,7 +133,7 @@ async fn use_of(
     if !reply.status.is_success() {
         return Err(PollFailure::Status(reply.status).into());
     }
-    let mut reader = Decoded::for_headers(&reply.headers, count.reader());
+    let mut reader = Decoded::up_to(&reply.headers, count.reader(), MAX_BYTES);
     let (mut body, mut length) = (reply.body, 0_u64);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
@@ -142,6 +142,9 @@ async fn use_of(
             return Err(PollFailure::TooLarge.into());
         }
         reader.feed(&data);
+        if let Some(why) = reader.unreadable() {
+            return Err(unreadable(why).into());
+        }
     }
     let reader = reader.finish().map_err(unreadable)?;
     let read = reader.ok_or_else(|| unreadable("nothing came"))?.finish();

@@ -350,6 +350,9 @@ async fn collect<'a>(
                 return Err(PollFailure::NoMemory);
             }
             body.feed(piece);
+            if let Some(why) = body.unreadable() {
+                return Err(unreadable(why));
+            }
         }
     }
     let body = body.finish().map_err(unreadable)?.unwrap_or_default();

@@ -241,6 +241,8 @@
       event.preventDefault();
       stops[(stops.indexOf(document.activeElement) + by + stops.length) % stops.length].focus();
     } else if (event.key === 'Enter' && document.activeElement === stops[0] && stops[1]) {
+      // What was found of an earlier text is not meant: the form asks, and leads to a page.
+      if (palette.querySelector('#found').dataset.of !== stops[0].value.trim()) return;
       event.preventDefault();
       stops[1].click();
     }

@@ -63,6 +63,7 @@ pub(crate) async fn enter(
     next: Next,
 ) -> PageReply {
     let taste = taste(request.headers());
+    let is_background = is_background(request.uri(), request.headers());
     let visit = match visit(&state, taste, request).await {
         Ok(Entered::As(visit, request)) => (visit, request),
         Ok(Entered::Anonymous(away)) => return away,
@@ -89,7 +90,10 @@ pub(crate) async fn enter(
         Some(problem) => pages::problem(Some(&visit), taste, &problem.0),
         None => response,
     };
-    keep_rows(&visit, &mut page);
+    // A page that is open asks again by itself, as it was asked then.
+    if !is_background {
+        keep_rows(&visit, &mut page);
+    }
     match admin::counted(&state.budget, visit.actor.user_id, page).await {
         Ok(page) => page,
         Err(fault) => pages::problem(Some(&visit), taste, &fault),
@@ -108,7 +112,9 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     let token = session_cookie::read(&parts.headers).map(str::to_owned);
     let hash = token.as_deref().map(store::key_hash);
     let session = match &hash {
-        Some(hash) if is_background(&parts) => session::find_unused(state, hash).await?,
+        Some(hash) if is_background(&parts.uri, &parts.headers) => {
+            session::find_unused(state, hash).await?
+        }
         Some(hash) => session::find(state, hash).await?,
         None => None,
     };
@@ -197,8 +203,8 @@ pub(crate) async fn enter_open(request: Request, next: Next) -> PageReply {
 }
 
 /// Streams, and pages that ask again by themselves: a page that is open is not a reader.
-fn is_background(parts: &Parts) -> bool {
-    parts.uri.path() == "/console/events" || parts.headers.contains_key(&BACKGROUND)
+fn is_background(uri: &Uri, headers: &HeaderMap) -> bool {
+    uri.path() == "/console/events" || headers.contains_key(&BACKGROUND)
 }
 
 /// The page that a request was made from, where it is one of ours.

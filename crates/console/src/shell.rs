@@ -369,7 +369,7 @@ fn palette(lang: Lang) -> Markup {
     html! {
         dialog #palette aria-label=(lang.say("搜索", "Search")) {
             form method="get" action="/console/find" hx-get="/console/find" hx-target="#found"
-                hx-swap="outerHTML" hx-trigger="input delay:150ms" {
+                hx-swap="outerHTML" hx-trigger="input delay:150ms" hx-sync="this:replace" {
                 input type="search" name="q" autocomplete="off" placeholder=(find::words(lang))
                     aria-label=(find::words(lang));
             }

@@ -90,7 +90,10 @@ const SUMMARIES: &[(&str, &str)] = &[
     ("Keys", "令牌列表"),
     ("Log in; the answer sets the session's cookie", "登录, 应答设置会话 Cookie"),
     ("Make or rotate its secret", "生成或更换其密钥"),
-    ("Models that channels serve without a price: free", "渠道提供而没有价格的模型: 免费"),
+    (
+        "Models that channels serve without a price: free, or refused",
+        "渠道提供而没有价格的模型: 免费, 或被拒绝",
+    ),
     ("Move a balance", "变动余额"),
     ("One of them", "其中一个"),
     ("One task, by its uid", "一个任务, 按 uid"),

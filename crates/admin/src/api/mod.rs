@@ -203,8 +203,12 @@ fn audits(table: CallTable) -> CallTable {
 /// Codes that are worth quota. Administrators create them; any user can redeem one.
 fn redemptions(table: CallTable) -> CallTable {
     use crate::ops::redemption::{OpenCodes, RedemptionChange, RedemptionInput, RedemptionView};
-    let list =
-        page::<RedemptionView>("Codes, newest first").asks(&["keyword", "name", "status:int"]);
+    let list = page::<RedemptionView>("Codes, newest first").asks(&[
+        "keyword",
+        "name",
+        "lot",
+        "status:int",
+    ]);
     let lot = one::<OpenCodes>("Disable every open code of a lot");
     let new = texts("Create codes; they are shown this once").takes(RedemptionInput::read);
     let change = one::<RedemptionView>("Change what is given of a code");
@@ -304,7 +308,8 @@ fn prices(table: CallTable) -> CallTable {
     let by_name = nothing("Delete a price: the model is free from then on, or refused");
     let changes = one::<ImportPreview>("What a table would change, line by line; nothing changes");
     let changes = changes.takes(price_changes::read_csv);
-    let unpriced = page::<UnpricedModel>("Models that channels serve without a price: free");
+    let unpriced =
+        page::<UnpricedModel>("Models that channels serve without a price: free, or refused");
     let unpriced = unpriced.asks(&["keyword"]);
     table
         .get("/api/ability", ability::list, list)
@@ -372,7 +377,8 @@ fn open() -> CallTable {
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> CallTable {
     let renew = text("A new access token; the one before ends").may_take(user::read_password);
-    let tokens = page::<TokenView>("Keys").asks(&["user_id:int", "keyword", "status:int"]);
+    let tokens = page::<TokenView>("Keys");
+    let tokens = tokens.asks(&["user_id:int", "username", "keyword", "status:int"]);
     let tokens = tokens.asks(&["sort", "order"]);
     let new =
         one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);

@@ -79,12 +79,12 @@ async fn members(state: &AdminState) -> Result<BTreeMap<String, GroupMembers>, S
     let mut members: BTreeMap<String, GroupMembers> = BTreeMap::new();
     let users = "SELECT \"group\" AS name, count(*) AS users FROM users
         WHERE deleted_at IS NULL GROUP BY 1";
-    for row in state.db.read(users, &[]).await? {
+    for row in state.db.search(users, &[]).await? {
         members.entry(row.get("name")?).or_default().users = row.get("users")?;
     }
     let keys = "SELECT \"group\" AS name, count(*) AS keys FROM tokens
         WHERE \"group\" IS NOT NULL GROUP BY 1";
-    for row in state.db.read(keys, &[]).await? {
+    for row in state.db.search(keys, &[]).await? {
         members.entry(row.get("name")?).or_default().keys = row.get("keys")?;
     }
     let channels = "SELECT groups, count(*) AS channels FROM channels WHERE status = 1 GROUP BY 1";

@@ -6,7 +6,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, go_to, is_page, switched};
+use crate::visit::{Handled, Here, Visit, done, go_to, is_page, switched};
 use admin::AdminError;
 use admin::ops::batch::{BatchItem, BatchRequest, BatchResult, FieldChange, StatusSet};
 use maud::{Markup, html};
@@ -118,21 +118,25 @@ where
     let request = BatchRequest::of_status(request(form, set, !applied)?)?;
     let enables = request.set.status == 1;
     match change_many(request).await {
-        Ok(result) if applied => {
-            let ids = switched_ids(&result).unwrap_or_default();
-            Ok(switched(visit, &list.origin(visit), enables, &ids))
-        }
+        Ok(result) if applied => Ok(match switched_ids(&result) {
+            Some(ids) => switched(visit, &list.origin(visit), enables, &ids),
+            None => done(&list.origin(visit), "saved"),
+        }),
         Ok(result) => Ok(preview(visit, list, &["status"], &result)),
         Err(error) => refused(visit, list, &Complaint::of(error, visit.lang())?),
     }
 }
 
-/// The rows that changed, where nothing but their state did: that can be undone.
+/// The rows that changed, where nothing but their switch did: that can be undone. One that was off
+/// because it failed would be switched on.
 pub(super) fn switched_ids(result: &BatchResult) -> Option<Vec<i64>> {
     let changed = || result.items.iter().filter(|item| !item.changes.is_empty());
-    let mut changes = changed().flat_map(|item| &item.changes);
-    let is_state_alone = changes.all(|change| change.field == "status");
-    is_state_alone.then(|| changed().map(|item| item.id).collect())
+    let mut changes = changed().flat_map(|item| &item.changes).peekable();
+    changes.peek()?;
+    let is_switch = |change: &FieldChange| {
+        change.field == "status" && (change.before == 1 || change.before == 2)
+    };
+    changes.all(is_switch).then(|| changed().map(|item| item.id).collect())
 }
 
 /// A request of the API: the rows that are ticked, and what is set of them.

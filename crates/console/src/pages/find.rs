@@ -32,7 +32,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         _ => Vec::new(),
     };
     if visit.taste.is_part {
-        return Ok(respond(StatusCode::OK, results(visit.lang(), &found, Some("found"))));
+        return Ok(respond(StatusCode::OK, results(visit.lang(), &found, Some(wanted))));
     }
     let body = html! {
         form.bar method="get" action="/console/find" {
@@ -65,7 +65,9 @@ async fn search(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     if wanted.is_empty() {
         return Ok(found);
     }
-    if visit.is_admin() {
+    // A single letter is in too many names.
+    let may_be_name = wanted.chars().nth(1).is_some() || wanted.parse::<i64>().is_ok();
+    if visit.is_admin() && may_be_name {
         found.extend(channels(visit, wanted).await?);
         found.extend(users(visit, wanted).await?);
     }
@@ -117,9 +119,10 @@ async fn users(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     Ok(found.collect())
 }
 
-fn results(lang: Lang, found: &[Found], id: Option<&str>) -> Markup {
+/// `of`: in the palette, which asks on and on, what was looked for.
+fn results(lang: Lang, found: &[Found], of: Option<&str>) -> Markup {
     html! {
-        ul.found id=[id] {
+        ul.found id=[of.map(|_| "found")] data-of=[of] {
             @for Found { to, name, kind } in found {
                 li { a href=(to) { span.cut { (name) } span.muted { (kind) } } }
             }

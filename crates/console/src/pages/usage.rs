@@ -5,7 +5,8 @@ use crate::parts::{self, range};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
-use admin::ops::log::usage_table::{self, UsageGroup, UsageRow, UsageTableRequest};
+use admin::ops::log::usage::Step;
+use admin::ops::log::usage_table::{self, MAX_ROWS, UsageGroup, UsageRow, UsageTableRequest};
 use domain::Quota;
 use maud::{Markup, html};
 
@@ -25,11 +26,13 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         _ => (UsageGroup::Key, "key"),
     };
     let usage = request(&visit);
+    let by = if usage.step == Step::Hour { "hour" } else { "day" };
     let start = usage.filter.start_at.map_or(0, |at| at.0 / 1_000);
     let wanted = UsageTableRequest { usage, group };
     let mut rows = usage_table::table(&visit.state, &visit.actor, !all, &wanted).await?.rows;
     // As the first page has it.
-    if visit.asked("top") == "5" {
+    let is_top = visit.asked("top") == "5";
+    if is_top {
         rows.truncate(5);
     }
     sort(&visit, &mut rows);
@@ -46,11 +49,11 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
             @if rows.is_empty() {
                 (parts::empty(
                     lang.say("这段时间没有计费的调用。", "No call was charged in this time."), None))
-            } @else { (table(&visit, group, &rows)) }
+            } @else { (table(&visit, group, &rows, is_top)) }
         }
     };
     let whose = if all { "/api/usage/table" } else { "/api/usage/self/table" };
-    let csv = format!("{whose}?per={word}&start_time={start}&format=csv");
+    let csv = format!("{whose}?per={word}&by={by}&start_time={start}&format=csv");
     // One address for each table: tabs and times begin without an order.
     let times = [
         ("24h", lang.say("24 小时", "24 h")),
@@ -94,8 +97,15 @@ fn sort(visit: &Visit, rows: &mut [UsageRow]) {
     }
 }
 
-fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
+fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> Markup {
     let lang = visit.lang();
+    // What is added up has to be all there is.
+    let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= MAX_ROWS);
+    let is_cut = is_top || group != UsageGroup::Day && is_full;
+    let sorted = |code: &str, text: &str| match is_top {
+        true => html! { th.num { (text) } },
+        false => parts::sorted_head(visit, code, text),
+    };
     let head = match group {
         UsageGroup::User => lang.say("用户", "User"),
         UsageGroup::Key => lang.say("令牌", "Key"),
@@ -108,11 +118,10 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
             table {
                 thead { tr {
                     th { (head) }
-                    (parts::sorted_head(visit, "calls", lang.say("计费调用", "Charged calls")))
-                    (parts::sorted_head(visit, "spent", lang.say("消耗 $", "Spent $")))
-                    (parts::sorted_head(visit, "prompt", lang.say("输入 Tokens", "Prompt")))
-                    (parts::sorted_head(visit, "completion",
-                        lang.say("输出 Tokens", "Completion")))
+                    (sorted("calls", lang.say("计费调用", "Charged calls")))
+                    (sorted("spent", lang.say("消耗 $", "Spent $")))
+                    (sorted("prompt", lang.say("输入 Tokens", "Prompt")))
+                    (sorted("completion", lang.say("输出 Tokens", "Completion")))
                 } }
                 tbody { @for row in rows {
                     tr {
@@ -123,14 +132,17 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow]) -> Markup {
                         (show::count_cell(row.completion_tokens))
                     }
                 } }
-                tfoot { tr {
+                @if !is_cut { tfoot { tr {
                     td { (lang.say("合计", "Sum")) }
                     (show::count_cell(sum(|row| row.calls)))
                     (show::usd_cell(Quota(sum(|row| row.spent.0))))
                     (show::count_cell(sum(|row| row.prompt_tokens)))
                     (show::count_cell(sum(|row| row.completion_tokens)))
-                } }
+                } } }
             }
+        }
+        @if is_cut && !is_top {
+            p.note { (lang.say("只列出消耗最多的 100 行。", "These are the 100 that cost most.")) }
         }
     }
 }

@@ -358,6 +358,10 @@ on_both_databases! {
         assert_eq!(fields[1..], ["2", "1", "1", "2"], "{toast}");
         root.send(batch, "status=2&apply=1&id=1&id=2").await.expect(303);
         assert_eq!(world.db.i64(on).await, 0);
+        // Where nothing was switched there is nothing to undo.
+        let to = root.send(batch, "status=2&apply=1&id=1&id=2").await.expect(303);
+        let to = to.header("location").unwrap();
+        assert!(to.contains("done=saved") && !to.contains("undo="), "{to}");
 
         // Rows of other lists.
         let ann = ann.to_string();

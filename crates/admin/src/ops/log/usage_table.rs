@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
-/// The most rows; a series has fewer days.
-const MAX_ROWS: i64 = 100;
+/// The most rows, those that cost most; a series has fewer days.
+pub const MAX_ROWS: i64 = 100;
 
 /// What a row stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,9 @@ on_sqlite! {
         window.accessible("the palette").await;
         // The first with Enter, others by the arrows; from within any page, and from a field.
         window.keys("firs").await;
-        let first = "return document.querySelector('#found a')?.href.endsWith('/channels/1')";
+        let first = "const found = document.getElementById('found');
+            return found.dataset.of === 'firs'
+                && found.querySelector('a')?.href.endsWith('/channels/1')";
         eventually("the channel", || async {
             (window.script(first).await == true).then_some(())
         })
@@ -45,9 +47,12 @@ on_sqlite! {
         window.click("[name=model]").await;
         window.script(CONTROL_K).await;
         window.keys(&name).await;
-        let both = "return document.querySelectorAll('#found a').length === 2";
+        let both = format!(
+            "return document.getElementById('found').dataset.of === '{name}'
+                 && document.querySelectorAll('#found a').length === 2"
+        );
         eventually("the user, and a request", || async {
-            (window.script(both).await == true).then_some(())
+            (window.script(&both).await == true).then_some(())
         })
         .await;
         window.keys(&format!("{ARROW_DOWN}{ARROW_DOWN}{ARROW_UP}{ENTER}")).await;

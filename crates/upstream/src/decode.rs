@@ -53,12 +53,7 @@ pub(crate) enum Decoder<W: Write> {
 }
 
 impl<W: Write> Decoder<W> {
-    /// `None` when the coding is not supported.
-    pub(crate) fn new(coding: Coding, to: W) -> Result<Self, W> {
-        Self::up_to(coding, to, MAX_DECODED_BYTES)
-    }
-
-    /// With another limit than [`MAX_DECODED_BYTES`].
+    /// Inflates so many bytes at most; an error when the coding is not supported.
     pub(crate) fn up_to(coding: Coding, to: W, max: u64) -> Result<Self, W> {
         let limited = |to| Limited { to, taken: 0, given: 0, max };
         match coding {

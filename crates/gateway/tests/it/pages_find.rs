@@ -48,7 +48,8 @@ on_both_databases! {
         // The palette asks for the list alone, and takes it as text.
         let call = root.call("GET", "/console/find?q=%3Cb%3E").header("HX-Request", "true");
         let part = call.send().await.expect(200).text();
-        assert!(part.starts_with("<ul class=\"found\" id=\"found\">"), "{part}");
+        let list = "<ul class=\"found\" id=\"found\" data-of=\"&lt;b&gt;\">";
+        assert!(part.starts_with(list), "{part}");
         assert!(part.contains("&lt;b&gt;") && !part.contains("<b>"), "{part}");
         full.close().await;
     }

@@ -121,7 +121,9 @@ fn packed(kind: &str, text: &[u8]) -> Vec<u8> {
 /// Unpacks as much as there is.
 fn unpacked(kind: &str, bytes: &[u8]) -> Vec<u8> {
     let coding = if kind == "gzip" { Coding::Gzip } else { Coding::Deflate };
-    let Ok(mut decoder) = crate::decode::Decoder::new(coding, Vec::new()) else { panic!() };
+    let Ok(mut decoder) = crate::decode::Decoder::up_to(coding, Vec::new(), 1 << 20) else {
+        panic!()
+    };
     let _ = decoder.feed(bytes).and_then(|()| decoder.flush());
     decoder.get_ref().unwrap().clone()
 }

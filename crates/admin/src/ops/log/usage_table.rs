@@ -128,8 +128,8 @@ pub async fn table(
 ) -> Result<UsageTable, AdminError> {
     let usage = UsageRequest { top: MAX_ROWS, ..request.usage.clone() };
     let rows = match request.group {
-        UsageGroup::User => users(state, actor, own, &usage).await?,
-        UsageGroup::Key => keys(state, actor, own, &usage).await?,
+        UsageGroup::User => dearest(state, actor, (own, USERS), &usage).await?,
+        UsageGroup::Key => dearest(state, actor, (own, KEYS), &usage).await?,
         UsageGroup::Model => {
             let models = usage::models(state, actor, own, &usage).await?;
             models.into_iter().map(of_model).collect()
@@ -165,48 +165,43 @@ fn of_model(model: ModelUsage) -> UsageRow {
     }
 }
 
-async fn users(
-    state: &AdminState,
-    actor: &Actor,
-    own: bool,
-    request: &UsageRequest,
-) -> Result<Vec<UsageRow>, AdminError> {
-    let source = usage::owned_lines(state, actor, own, request).await?;
-    let sql = usage::ranking(state, &source.table, "user_id", MAX_ROWS);
-    let rows = state.db.search(&sql, &source.values).await?;
-    let mut used = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let id: UserId = row.get("user_id")?;
-        used.push(UsageRow { user_id: Some(id), token_id: None, ..sums_of(row)? });
-    }
-    let names = named(state, "SELECT id, username AS name FROM users", &used, |row| {
-        row.user_id.map(|id| id.0)
-    });
-    let names = names.await?;
-    for row in &mut used {
-        let name = row.user_id.and_then(|id| names.get(&id.0));
-        row.name = name.cloned().unwrap_or_default();
-    }
-    Ok(used)
+/// Whose usage the rows of a table are: a column of the journal's sums, and where their names are.
+struct RowOwner {
+    column: &'static str,
+    names: &'static str,
+    set_id: fn(&mut UsageRow, i64),
 }
 
-async fn keys(
+const USERS: RowOwner = RowOwner {
+    column: "user_id",
+    names: "SELECT id, username AS name FROM users",
+    set_id: |row, id| row.user_id = Some(UserId(id)),
+};
+const KEYS: RowOwner = RowOwner {
+    column: "token_id",
+    names: "SELECT id, name FROM tokens",
+    set_id: |row, id| row.token_id = Some(id),
+};
+
+/// Those that cost most.
+async fn dearest(
     state: &AdminState,
     actor: &Actor,
-    own: bool,
+    (own, owner): (bool, RowOwner),
     request: &UsageRequest,
 ) -> Result<Vec<UsageRow>, AdminError> {
     let source = usage::owned_lines(state, actor, own, request).await?;
-    let sql = usage::ranking(state, &source.table, "token_id", MAX_ROWS);
+    let sql = usage::ranking(state, &source.table, owner.column, MAX_ROWS);
     let rows = state.db.search(&sql, &source.values).await?;
+    let ids = rows.iter().map(|row| row.get(owner.column));
+    let ids = ids.collect::<Result<Vec<i64>, StoreError>>()?;
+    let names = named(state, owner.names, &ids).await?;
     let mut used = Vec::with_capacity(rows.len());
-    for row in &rows {
-        used.push(UsageRow { token_id: Some(row.get("token_id")?), ..sums_of(row)? });
-    }
-    let names = named(state, "SELECT id, name FROM tokens", &used, |row| row.token_id).await?;
-    for row in &mut used {
-        let name = row.token_id.and_then(|id| names.get(&id));
-        row.name = name.cloned().unwrap_or_default();
+    for (row, id) in rows.iter().zip(ids) {
+        let mut row = sums_of(row)?;
+        row.name = names.get(&id).cloned().unwrap_or_default();
+        (owner.set_id)(&mut row, id);
+        used.push(row);
     }
     Ok(used)
 }
@@ -228,11 +223,10 @@ fn sums_of(row: &Row) -> Result<UsageRow, StoreError> {
 async fn named(
     state: &AdminState,
     select: &str,
-    rows: &[UsageRow],
-    id: fn(&UsageRow) -> Option<i64>,
+    ids: &[i64],
 ) -> Result<BTreeMap<i64, String>, AdminError> {
     // Numbers: they can't be anything but digits.
-    let list = rows.iter().filter_map(id).map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     if list.is_empty() {
         return Ok(BTreeMap::new());
     }

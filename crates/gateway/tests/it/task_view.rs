@@ -3,7 +3,8 @@
 
 use crate::world::{Payer, World, fixed, node};
 use std::time::{Duration, Instant};
-use testkit::{Call, Reply, Server, Signal, TestDb, eventually, json, on_both_databases};
+use testkit::{Answer, Call, Reply, Server, Signal, TestDb, eventually, json, on_both_databases};
+use tokio::task::JoinHandle;
 
 const IMG: &str = "img/submit";
 
@@ -51,6 +52,18 @@ async fn becomes(db: &TestDb, n: u32, status: &str) {
 
 fn get(server: &Server, payer: &Payer, target: &str) -> Call {
     server.call("GET", target).key(&payer.key)
+}
+
+/// An answer about the task `a` that is held until it ends.
+async fn held_answer(world: &World, payer: &Payer) -> JoinHandle<Answer> {
+    let held = tokio::spawn(get(&world.server, payer, "/v1/tasks/a?wait=60").send());
+    // A call that is counted is in progress.
+    eventually("the answer to be held", || async {
+        let held = world.server.metric("custompass_requests_in_flight").await;
+        (held == 1).then_some(())
+    })
+    .await;
+    held
 }
 
 /// Returns the ids that `list-by-condition` lists, in their order.
@@ -366,12 +379,7 @@ on_both_databases! {
         task(&world.db, 1, &ann, IMG, "a", "submitted").await;
         let mut events = get(&world.server, &ann, "/pass/img/task/a/events").stream().await;
         events.read_until("\n\n").await;
-        let held = tokio::spawn(get(&world.server, &ann, "/v1/tasks/a?wait=60").send());
-        eventually("the answer to be held", || async {
-            let held = world.server.metric("custompass_requests_in_flight").await;
-            (held == 1).then_some(())
-        })
-        .await;
+        let held = held_answer(&world, &ann).await;
 
         world.db.execute(&format!("UPDATE users SET status = 2 WHERE id = {}", ann.id)).await;
         eventually("the user to be locked out", || async {
@@ -392,13 +400,7 @@ on_both_databases! {
         task(&world.db, 1, &ann, IMG, "a", "processing").await;
         let mut events = get(&world.server, &ann, "/v1/tasks/a/events").stream().await;
         events.read_until("\n\n").await;
-        let held = tokio::spawn(get(&world.server, &ann, "/v1/tasks/a?wait=60").send());
-        // A call that is counted is in progress.
-        eventually("the answer to be held", || async {
-            let held = world.server.metric("custompass_requests_in_flight").await;
-            (held == 1).then_some(())
-        })
-        .await;
+        let held = held_answer(&world, &ann).await;
         world.server.signal(Signal::TERM);
 
         let answer = held.await.unwrap().expect(200).json();

@@ -103,27 +103,29 @@ impl Refusal {
 /// What a body has, at the beginning of a string, that says something that is refused.
 #[derive(Debug, Default)]
 pub(crate) struct Signs {
-    words: Vec<Box<str>>,
+    /// Each with the bit of its first letter.
+    words: Vec<(u32, Box<str>)>,
     /// The letters that they begin with, of which most strings have none.
     heads: u32,
 }
 
 impl Signs {
     pub(crate) fn new(words: impl IntoIterator<Item = Box<str>>) -> Self {
-        let words: Vec<Box<str>> = words.into_iter().collect();
-        let heads = words.iter().map(|word| word.bytes().next().map_or(u32::MAX, letter));
-        Self { heads: heads.fold(0, |all, one| all | one), words }
+        let head = |word: &str| word.bytes().next().map_or(u32::MAX, letter);
+        let words: Vec<_> = words.into_iter().map(|word| (head(&word), word)).collect();
+        Self { heads: words.iter().fold(0, |all, (head, _)| all | head), words }
     }
 
     /// Whether a text may begin with one of them, as any reader may take it: in any spelling, or
     /// with an escape.
     fn may_begin(&self, text: &[u8]) -> bool {
         let Some(&first) = text.first() else { return false };
-        if self.heads & letter(first) == 0 {
+        let first = letter(first);
+        if self.heads & first == 0 {
             return false;
         }
         text.trim_ascii_start().first() == Some(&b'\\')
-            || self.words.iter().any(|word| begins_like(text, word))
+            || self.words.iter().any(|(head, word)| head & first != 0 && begins_like(text, word))
     }
 }
 

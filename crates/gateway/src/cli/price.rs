@@ -39,7 +39,7 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take the price of a model away: it is free then.
+    /// Take the price of a model away: it is free then, or refused (CUSTOM_PASS_UNPRICED).
     Delete {
         /// The model.
         model: String,
@@ -130,7 +130,9 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
         }
         Command::Delete { model } => {
             done(ability::delete(state, actor, &model).await)?;
-            out::line(format_args!("{model} has no price any more: it is free"));
+            out::line(format_args!(
+                "{model} has no price any more: free, or refused where CUSTOM_PASS_UNPRICED=reject"
+            ));
         }
         Command::Group { name, ratio } => {
             let fields = Given::default()

@@ -67,6 +67,19 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_test_calls_no_model_free_that_is_refused(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_UNPRICED", "reject")]).await;
+        world.upstream.on("/v1/chat/completions", chat());
+        let id = world.channel(&["gift"], json!({"protocol": "openai"})).await;
+        let trial =
+            json!({"channel_id": id, "model": "gift", "path": "v1/chat/completions"});
+        let shown = world.admin().try_post("/api/channel/test", &trial).await.json();
+        let cost = &shown["data"]["cost"];
+        assert!(cost["quota"].is_null(), "{shown}");
+        assert_eq!(cost["calculation"], "refused: the model has no price");
+        world.close().await;
+    }
+
     async fn a_test_takes_the_cheapest_route(db: TestDb) {
         let world = World::open(db).await;
         world.upstream.on("/v1/models/m", Reply::json(&json!({"id": "m", "object": "model"})));

@@ -1,5 +1,6 @@
 //! What was read of the reply to a trial, and what the call would have cost.
 
+use crate::ops::unpriced;
 use crate::{AdminError, AdminState};
 use domain::{FrozenPrice, Pricing, Quota, Ratio, Usage};
 use egress::{CUSTOM_PASS, Prepared, price_for};
@@ -43,6 +44,7 @@ pub(super) struct ReplyRead {
 /// The routes and prices by which a call is read.
 pub(super) struct CostReader {
     catalog: Arc<Catalog>,
+    refuses_unpriced: bool,
 }
 
 impl CostReader {
@@ -51,7 +53,7 @@ impl CostReader {
             Some(live) => live.catalog.load_full(),
             None => Arc::new(Catalog::load(&state.db, &state.sealer).await?),
         };
-        Ok(Self { catalog })
+        Ok(Self { catalog, refuses_unpriced: unpriced::are_refused(state) })
     }
 
     /// What a reply was read as, and what the relay would charge for it.
@@ -114,7 +116,13 @@ impl CostReader {
             CallOutcome::Delivered => {}
         }
         let price = self.price(group, call)?;
-        let Some(price) = price else { return nothing("the model has no price: it is free") };
+        let price = match price {
+            Some(price) => price,
+            None if self.refuses_unpriced => {
+                return Err("refused: the model has no price".to_owned());
+            }
+            None => return nothing("the model has no price: it is free"),
+        };
         let asked = found.route.read_request(&found.captures, "", call.body);
         let usage = match *found.route.protocol == *CUSTOM_PASS {
             true => reading.reported(PriceNeeds::of(Some(&price))).unwrap_or_default(),

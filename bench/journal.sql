@@ -33,7 +33,7 @@ SELECT p.id, p.username, made.at, made.type,
        CASE WHEN moves THEN made.model ELSE '' END, 50, 20, 30,
        CASE WHEN moves THEN made.channel END, p.token_id, to_char(made.n, 'FM00000000') || '-bench',
        100, CASE made.type WHEN 'topup' THEN 'paid by transfer' ELSE '' END,
-       CASE made.type WHEN 'consume' THEN -50 WHEN 'refund' THEN 50 WHEN 'topup' THEN 100000
+       CASE made.type WHEN 'consume' THEN -50 WHEN 'refund' THEN 50 WHEN 'topup' THEN 10000000
                       ELSE 0 END,
        CASE made.type WHEN 'consume' THEN 50 WHEN 'refund' THEN -50 ELSE 0 END,
        CASE made.type WHEN 'consume' THEN pg_temp.hold_id(made.at) END,

@@ -112,8 +112,8 @@ fn totals_sql(engine: Engine) -> String {
     format!(
         "SELECT (SELECT count(*) FROM users) AS users,
              (SELECT count(*) FROM holds) AS open_holds,
-             (SELECT coalesce({}, 0) FROM holds) AS held,
-             (SELECT coalesce({}, 0) FROM logs
+             (SELECT {} FROM holds) AS held,
+             (SELECT {} FROM logs
                WHERE type = 'error' AND content = 'unknown_outcome') AS unknown_outcome",
         sum_of(engine, "amount"),
         sum_of(engine, "held"),

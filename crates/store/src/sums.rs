@@ -6,7 +6,8 @@ use domain::Quota;
 
 const MOST: i64 = Quota::LARGEST_SUM.0;
 
-/// The sum of `amount` over a group: [`Quota::LARGEST_SUM`] where it is more, in either direction.
+/// The sum of `amount` over a group: [`Quota::LARGEST_SUM`] where it is more, in either direction;
+/// zero of no rows, as `least` and `greatest` of PostgreSQL pass over a NULL.
 #[must_use]
 pub fn sum_of(engine: Engine, amount: &str) -> String {
     let sum = match engine {
@@ -17,7 +18,7 @@ pub fn sum_of(engine: Engine, amount: &str) -> String {
             format!("sum(({amount}) >> 32) * 4294967296 + sum(({amount}) & 4294967295)")
         }
     };
-    format!("CAST({} AS BIGINT)", within_most(engine, &sum))
+    format!("CAST({} AS BIGINT)", within_most(engine, &format!("coalesce({sum}, 0)")))
 }
 
 /// `a + b` of two such sums, as such a sum.

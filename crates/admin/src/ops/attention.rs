@@ -122,8 +122,8 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
     let of_tasks = sum_of(state.db.engine(), "quota");
     let sql = format!(
         "SELECT * FROM
-             (SELECT count(*) AS open_holds, coalesce({held}, 0) AS held FROM holds) AS holds,
-             (SELECT count(*) AS undecided_tasks, coalesce({of_tasks}, 0) AS undecided_held
+             (SELECT count(*) AS open_holds, {held} AS held FROM holds) AS holds,
+             (SELECT count(*) AS undecided_tasks, {of_tasks} AS undecided_held
                 FROM tasks WHERE {undecided}) AS undecided, {COUNTS}"
     );
     let now = state.clock.now();

@@ -110,6 +110,19 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_sum_of_nothing_is_nothing(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let attention = admin.get("/api/attention").await;
+        assert_eq!((&attention["held"], &attention["undecided_held"]), (&json!(0), &json!(0)));
+        let audit = admin.get("/api/audit/ledger").await;
+        assert_eq!((&audit["held"], &audit["unknown_outcome"]), (&json!(0), &json!(0)), "{audit}");
+        let ann = world.payer(0).await;
+        let user = admin.get(&format!("/api/user/{}", ann.id)).await;
+        assert_eq!((&user["held"], &user["used_quota"]), (&json!(0), &json!(0)), "{user}");
+        world.close().await;
+    }
+
     async fn no_balance_is_so_large_that_what_is_held_can_not_come_back(db: TestDb) {
         let world = World::open(db).await;
         let most = 1_000_000_000_000_000_i64;

@@ -106,7 +106,7 @@ pub async fn disable_lot(
     let LotRequest { lot, count, dry_run } = request;
     let worth = sum_of(state.db.engine(), "CASE WHEN status = 1 THEN quota ELSE 0 END");
     let sql = format!(
-        "SELECT min(name) AS name, coalesce({worth}, 0) AS worth,
+        "SELECT min(name) AS name, {worth} AS worth,
                 CAST(coalesce(sum(CASE WHEN status = 1 THEN 1 ELSE 0 END), 0) AS BIGINT) AS codes
          FROM redemptions WHERE lot_reference = $1"
     );

@@ -24,6 +24,8 @@ mod show;
 mod summaries;
 mod visit;
 
+pub use show::read_amount;
+
 use admin::AdminState;
 use axum::routing::get;
 use axum::{Router, middleware};

@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("a whole number from {} to {}", "{} 至 {} 的整数"),
     ("an IP address like 127.0.0.1, 0.0.0.0 or ::", "IP 地址, 如 127.0.0.1、0.0.0.0 或 ::"),
     ("an address like {}", "地址, 如 {}"),
+    ("an amount like $100 or 50000000q, or off", "金额, 如 $100 或 50000000q, 或 off"),
     ("any text", "任意文本"),
     ("the name of an HTTP header", "HTTP 请求头的名称"),
     ("true or false", "true 或 false"),
@@ -133,6 +134,10 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             ("CUSTOM_PASS_CUT_STREAM", "按次计价的流被上游中断时: 照价收费, 或首个内容之前不收"),
             ("CUSTOM_PASS_UNKNOWN_AFTER", "调用超时且结果未知时, 多久后退还预扣"),
+            (
+                "CONSOLE_CONFIRM_ABOVE",
+                "控制台上一次变动一名用户的金额超过此值时, 须输入其用户名; off: 不要求",
+            ),
             ("CUSTOM_PASS_LOG_RETENTION_DAYS", "使用日志保留的天数"),
             ("CUSTOM_PASS_LOG_FAILURES", "每个用户每分钟最多记入多少行失败的调用; 0: 不记"),
         ],

@@ -193,7 +193,7 @@ pub(crate) fn some_ms(ms: Option<i64>) -> String {
 /// What a reader typed as an amount: `$5`, `5`, `1,250.5`, `2500000q`. Nothing is dropped to make a
 /// number of it: a comma groups three digits, or there is no amount. Nor is there a sign: which way
 /// money moves is never a matter of a character.
-pub(crate) fn read_amount(text: &str) -> Option<Quota> {
+pub fn read_amount(text: &str) -> Option<Quota> {
     let text = text.trim();
     if let Some(quota) = text.strip_suffix(['q', 'Q']) {
         return digits_of(quota.trim_end())?.parse().ok().map(Quota);

@@ -44,6 +44,7 @@ use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
 use crate::ops::log::usage_table::{UsageTable, UsageTableRequest};
 use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::notice::{NoticeInput, NoticeView};
+use crate::ops::option::ConsoleConfig;
 use crate::ops::option::{OptionInput, OptionView};
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
@@ -423,6 +424,11 @@ fn own() -> CallTable {
             "/api/events",
             events::follow,
             stream("What happens, as server-sent events").filters(EventRequest::read),
+        )
+        .get(
+            "/api/option/console",
+            option::console,
+            one::<ConsoleConfig>("The settings by which pages are made"),
         )
         .get("/api/notice", notice::get, one::<NoticeView>("What all users are told"))
         .get(

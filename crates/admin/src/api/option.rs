@@ -1,6 +1,6 @@
 //! `/api/option`
 
-use super::envelope::{ApiResult, many, tried};
+use super::envelope::{ApiResult, many, one, tried};
 use super::extract::{CallingActor, JsonBody};
 use crate::AdminState;
 use crate::ops::option::{self, OptionInput};
@@ -22,4 +22,8 @@ pub(super) async fn put(
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
     tried(true, REACH, option::change(&state, &actor, OptionInput::read(fields)?).await?)
+}
+
+pub(super) async fn console(State(state): State<AdminState>) -> ApiResult {
+    one(option::console(&state))
 }

@@ -132,8 +132,10 @@ pub(super) fn read_movement(mut fields: Fields) -> Result<MovementInput, AdminEr
     let reason = fields.text("reason")?.unwrap_or_default();
     let (reference, refund_of) = (fields.text("reference")?, fields.text("refund_of")?);
     let reversal_of = fields.int("reversal_of")?;
+    let username = fields.text("username")?;
     fields.finish(&[], &[])?;
-    Ok(MovementInput { delta: Quota(delta), reason, reference, refund_of, reversal_of })
+    let delta = Quota(delta);
+    Ok(MovementInput { delta, reason, reference, refund_of, reversal_of, username })
 }
 
 pub(super) async fn renew_access_token(

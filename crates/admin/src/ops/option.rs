@@ -4,6 +4,7 @@ use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
 use crate::page::Page;
 use crate::{Actor, AdminError, AdminState, ROLE_ROOT};
+use domain::Quota;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -13,6 +14,9 @@ use utoipa::ToSchema;
 pub trait Options: Send + Sync {
     /// All of them.
     fn all(&self) -> Vec<OptionView>;
+
+    /// Those by which pages are made.
+    fn console(&self) -> ConsoleConfig;
 
     /// Sets one on this node, until it ends; `None` goes back to what the environment and the
     /// file say.
@@ -24,6 +28,20 @@ pub trait Options: Send + Sync {
     /// Held while a setting is changed, until its journal line is written: a change whose line
     /// fails is reverted, and must not revert a concurrent one.
     fn turn(&self) -> &Mutex<()>;
+}
+
+/// The settings by which pages are made, for everybody who reads them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ConsoleConfig {
+    /// Moving more than this to or from a user takes typing the user's name.
+    #[schema(value_type = i64)]
+    pub confirm_above: Quota,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self { confirm_above: Quota(100 * Quota::PER_USD) }
+    }
 }
 
 /// A setting that was changed.
@@ -87,6 +105,12 @@ impl OptionInput {
         fields.finish(&[], &[])?;
         Ok(Self { key, value })
     }
+}
+
+/// The settings by which pages are made.
+#[must_use]
+pub fn console(state: &AdminState) -> ConsoleConfig {
+    state.options.as_ref().map(|options| options.console()).unwrap_or_default()
 }
 
 /// All settings of this process.

@@ -1,6 +1,6 @@
 //! Moving a balance: amount, reason, before and after.
 
-use super::for_admins;
+use super::{for_admins, large_moves};
 use crate::form::{Complaint, Form};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
@@ -69,6 +69,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String),
         reference: (!reference.is_empty()).then(|| reference.to_owned()),
         refund_of: Some(visit.form.text("refund_of").to_owned()).filter(|id| !id.is_empty()),
         reversal_of,
+        username: large_moves::typed_name(visit, delta, &user.username)?,
     };
     let moved = user::move_quota(&visit.state, &visit.actor, user.id, input).await;
     Ok((moved.map_err(of_form)?, made_as))
@@ -149,6 +150,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
     let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs()))).unwrap_or_default();
+    let amount = if complaint.is_some() { visit.form.text("amount") } else { &given };
     let reference = match visit.form.text("reference") {
         // A reversal has its own.
         _ if !reverse.is_empty() => String::new(),
@@ -168,13 +170,13 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
             @if reverse.is_empty() {
                 (amount_fields(lang, &fields, (refund.is_empty(), takes), &given))
             } @else {
-                @let typed = visit.form.text("amount");
-                (reversed_amount(lang, takes, if complaint.is_some() { typed } else { &given }))
+                (reversed_amount(lang, takes, amount))
             }
             @if complaint.is_some_and(|complaint| complaint.field == "below") {
                 (fields.tick("below", lang.say("允许余额低于零", "Let the balance go below zero"), false))
             }
             (fields.field(reason_field(lang)))
+            (large_moves::field_of_amount(visit, &fields, show::read_amount(amount)))
             div.buttons {
                 button.primary data-says-amount="" data-add=(add) data-take=(take) {
                     @if reverse.is_empty() { (lang.say("变动余额", "Move the balance")) }

@@ -22,6 +22,7 @@ mod groups;
 mod guide;
 mod home;
 mod keys;
+mod large_moves;
 mod log;
 mod login;
 mod needs;

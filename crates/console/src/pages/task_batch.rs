@@ -2,8 +2,8 @@
 
 use super::adjust::{reason, reason_field};
 use super::batch::{self, BatchList, keep_origin};
-use super::for_admins;
 use super::task_decision::{code, explained, of_code};
+use super::{for_admins, large_moves};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormFields, form_page};
@@ -14,7 +14,7 @@ use admin::AdminError;
 use admin::ops::task::Decision;
 use admin::ops::task_batch::{self, TaskBatch, TaskBatchItem, TaskBatchResult};
 use admin::ops::user;
-use domain::UserId;
+use domain::{Quota, UserId};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -73,8 +73,26 @@ pub(crate) async fn decide(Here(visit): Here) -> Handled {
 
 async fn applied(visit: &Visit, request: &mut TaskBatch) -> Result<TaskBatchResult, AdminError> {
     reason(&visit.form)?.clone_into(&mut request.reason);
+    request.dry_run = true;
+    let planned = task_batch::decide_many(&visit.state, &visit.actor, request).await?;
+    if let Some((owner, moved)) = most_moved(&planned) {
+        let name = owners(visit, &planned).await?.remove(&owner).unwrap_or_default();
+        large_moves::typed_name(visit, moved, &name)?;
+    }
     request.dry_run = false;
     task_batch::decide_many(&visit.state, &visit.actor, request).await
+}
+
+/// The user whose money moves most, and by how much: the one whose name is asked for when that is
+/// much.
+fn most_moved(result: &TaskBatchResult) -> Option<(UserId, Quota)> {
+    let mut moved = BTreeMap::<UserId, Quota>::new();
+    for item in &result.items {
+        let Some(owner) = item.user_id else { continue };
+        let so_far = moved.entry(owner).or_default();
+        *so_far = Quota(so_far.0.saturating_add(item.charged.max(item.returned).0));
+    }
+    moved.into_iter().max_by_key(|(_, moved)| *moved)
 }
 
 async fn preview(visit: &Visit, request: &TaskBatch, complaint: Option<&Complaint>) -> Handled {
@@ -99,6 +117,9 @@ async fn preview(visit: &Visit, request: &TaskBatch, complaint: Option<&Complain
                 }
                 p.note { (explained(lang, request.decision)) }
                 (fields.field(reason_field(lang)))
+                @if let Some((_, moved)) = most_moved(&result) {
+                    (large_moves::field(visit, &fields, moved))
+                }
             }
             div.buttons {
                 @if result.decided > 0 {

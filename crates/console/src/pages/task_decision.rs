@@ -1,7 +1,7 @@
 //! Deciding over a task that has not ended: what it moves, why, before and after.
 
 use super::adjust::{reason, reason_field};
-use super::for_admins;
+use super::{for_admins, large_moves};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormFields, form_page};
@@ -80,7 +80,17 @@ pub(crate) async fn decide(Here(visit): Here, Path(id): Path<String>) -> Handled
 async fn decided(visit: &Visit, id: &str) -> Result<TaskView, AdminError> {
     let decision = of_code(visit.form.text("decision"))?;
     let reason = reason(&visit.form)?;
+    let task = task::get(&visit.state, &visit.actor, id).await?;
+    if let Some(moves) = task.prospect.as_ref().map(|prospect| Moves::of(decision, prospect)) {
+        let owner = owner(visit, &task).await?;
+        large_moves::typed_name(visit, moves.largest(), &owner)?;
+    }
     task::decide(&visit.state, &visit.actor, id, decision, reason).await
+}
+
+async fn owner(visit: &Visit, task: &TaskView) -> Result<String, AdminError> {
+    let mut names = user::names(&visit.state, &visit.actor, [task.user_id]).await?;
+    Ok(names.remove(&task.user_id).unwrap_or_else(|| "?".to_owned()))
 }
 
 async fn page(
@@ -91,8 +101,7 @@ async fn page(
 ) -> Handled {
     let lang = visit.lang();
     let decision = of_code(decision)?;
-    let names = user::names(&visit.state, &visit.actor, [task.user_id]).await?;
-    let owner = names.get(&task.user_id).map_or("?", String::as_str);
+    let owner = &owner(visit, task).await?;
     let fields = FormFields::new(lang, &visit.form, complaint);
     let moves = task.prospect.as_ref().map(|prospect| Moves::of(decision, prospect));
     let body = html! {
@@ -113,6 +122,7 @@ async fn page(
             }
             p.note { (explained(lang, decision)) }
             (fields.field(reason_field(lang)))
+            @if let Some(moves) = &moves { (large_moves::field(visit, &fields, moves.largest())) }
             div.buttons {
                 button.primary { (button(lang, decision, moves.as_ref(), owner)) }
                 a.button href={ (ENTRY) "/" (task.id) } { (lang.say("取消", "Cancel")) }
@@ -152,6 +162,11 @@ impl Moves {
             Decision::Requeue => (Quota::ZERO, Quota::ZERO, Some(prospect.balance)),
         };
         Self { held: prospect.held, charged, returned, before: prospect.balance, after }
+    }
+
+    /// What is charged or given back, whichever is more.
+    fn largest(&self) -> Quota {
+        self.charged.max(self.returned)
     }
 
     fn facts(&self, lang: Lang) -> Markup {

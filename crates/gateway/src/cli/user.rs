@@ -171,7 +171,9 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
         Command::TopUp { user, delta, reason, reference, refund_of } => {
             let found = done(user::find(state, &user).await)?;
             let delta = Quota(delta);
-            let input = MovementInput { delta, reason, reference, refund_of, reversal_of: None };
+            let (reversal_of, username) = (None, None);
+            let input =
+                MovementInput { delta, reason, reference, refund_of, reversal_of, username };
             let moved = done(user::move_quota(state, actor, found.id, input).await)?;
             let balance = moved.balance.0;
             let before = if moved.repeated { balance } else { balance - delta.0 };

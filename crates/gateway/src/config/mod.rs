@@ -16,6 +16,7 @@ pub(crate) use markdown::page as markdown;
 pub(crate) use table::{Key, MEANINGLESS, Setting, TABLE};
 pub(crate) use value::allowed;
 
+use admin::ops::option::ConsoleConfig;
 use domain::StatusWords;
 use http::HeaderMap;
 use ledger::{JobsConfig, LedgerConfig};
@@ -32,6 +33,8 @@ use web::TrustedProxies;
 /// Everything that can be set, in the shape in which it is used.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// The console.
+    pub console: ConsoleConfig,
     /// The client side.
     pub server: ServerConfig,
     /// The database, and what is kept beside it.
@@ -143,6 +146,7 @@ impl Config {
     pub(crate) fn from_settings(s: &Settings) -> Result<Self, Problems> {
         let relay = relay(s);
         let config = Self {
+            console: console(s),
             server: server(s),
             database: database(s),
             ledger: ledger(s),
@@ -180,6 +184,12 @@ impl Config {
         let problems = disagreements(s, &config);
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
     }
+}
+
+fn console(s: &Settings) -> ConsoleConfig {
+    let defaults = ConsoleConfig::default();
+    let amount = |key| s.text(key).and_then(|text| value::amount(&text));
+    ConsoleConfig { confirm_above: amount(Key::ConfirmAbove).unwrap_or(defaults.confirm_above) }
 }
 
 fn server(s: &Settings) -> ServerConfig {

@@ -43,6 +43,8 @@ pub(crate) enum SettingKind {
     Headers,
     /// A number from 0 to 1.
     Share,
+    /// An amount of money, in dollars or quota, or `off` for one that nothing reaches.
+    Amount,
 }
 
 /// One setting.
@@ -194,6 +196,8 @@ settings! {
         "with the delay, how long a hold waits for an account that another session locks", live;
     RetryDelay: "CUSTOM_PASS_RETRY_DELAY", SettingKind::Millis(1, MINUTE), "1s",
         "it waits 1 + 2 + … + count times this, 6 s by default; tried every 2 ms to 1 s", live;
+    ConfirmAbove: "CONSOLE_CONFIRM_ABOVE", SettingKind::Amount, "$100",
+        "moving more than this to or from a user at the console takes typing the user's name", live;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", SettingKind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
     LogFailures: "CUSTOM_PASS_LOG_FAILURES", SettingKind::Count(0, 1_000_000), "60",

@@ -2,7 +2,7 @@
 
 use super::table::{DAY, HOUR, SettingKind};
 use admin::ops::first_start::{MAX_ACCESS_TOKEN_CHARS, MIN_ACCESS_TOKEN_CHARS, is_access_token};
-use domain::millis;
+use domain::{Quota, millis};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use relay::CorsOrigins;
@@ -65,6 +65,7 @@ pub(super) fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String
         SettingKind::Url => is_url(text).then(|| SettingValue::Text(text.to_owned())),
         SettingKind::Headers => headers(text).map(|_| SettingValue::Text(text.to_owned())),
         SettingKind::Share => share(text).map(|_| SettingValue::Text(text.to_owned())),
+        SettingKind::Amount => amount(text).map(|_| SettingValue::Text(text.to_owned())),
     };
     value.ok_or_else(|| allowed(kind))
 }
@@ -100,6 +101,7 @@ pub(crate) fn allowed(kind: SettingKind) -> String {
         SettingKind::Url => "an address like http://localhost:4318".into(),
         SettingKind::Headers => "headers like key=value,key=value, percent-encoded".into(),
         SettingKind::Share => "a number from 0 to 1, like 0.1".into(),
+        SettingKind::Amount => "an amount like $100 or 50000000q, or off".into(),
     }
 }
 
@@ -178,6 +180,14 @@ pub(super) fn headers(text: &str) -> Option<HeaderMap> {
 /// A number from 0 to 1.
 pub(super) fn share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
+}
+
+/// `$100`, `50000000q` or `off`.
+pub(super) fn amount(text: &str) -> Option<Quota> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(Quota(i64::MAX));
+    }
+    console::read_amount(text)
 }
 
 /// A duration as its setting is written.
@@ -262,6 +272,14 @@ mod tests {
         assert!(proxy("proxy:8080").is_some_and(|p| p == "http://proxy:8080"));
         assert!(proxy("socks5://proxy:1080").is_none());
         assert!(read(SettingKind::Header, "X Bad").is_err());
+    }
+
+    #[test]
+    fn amounts_are_those_of_the_console() {
+        assert_eq!(amount("$100"), Some(Quota(50_000_000)));
+        assert_eq!(amount("7q"), Some(Quota(7)));
+        assert_eq!(amount("Off"), Some(Quota(i64::MAX)));
+        assert!(amount("-1").is_none() && amount("0,5").is_none());
     }
 
     #[test]

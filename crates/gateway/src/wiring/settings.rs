@@ -6,6 +6,7 @@ use crate::config::{
     self, Config, Problems, Resolved, Runtime, Setting, SettingProblem, Settings, shown,
 };
 use crate::memory_limit::MemoryLimit;
+use admin::ops::option::ConsoleConfig;
 use admin::{Changed, LoginGuard, OptionRefused, OptionView, Options};
 use ledger::Ledger;
 use oplog::Levels;
@@ -51,6 +52,7 @@ pub(crate) struct LiveSettings {
 
 struct State {
     settings: Settings,
+    console: ConsoleConfig,
     /// What an administrator has set here.
     runtime: Runtime,
     /// The settings that wait for a restart, as last logged.
@@ -64,7 +66,10 @@ impl LiveSettings {
     /// Begins with what the process was started with.
     pub(crate) fn new(settings: Settings, read: ReadSettings, followers: Followers) -> Arc<Self> {
         let file = settings.text(config::Key::ConfigFile).map(PathBuf::from);
-        let state = State { settings, runtime: Runtime::new(), waiting: Vec::new() };
+        // What the table allows never contradicts itself here: the start has read it already.
+        let console = Config::from_settings(&settings).map(|config| config.console);
+        let console = console.unwrap_or_default();
+        let state = State { settings, console, runtime: Runtime::new(), waiting: Vec::new() };
         let (state, turn) = (Mutex::new(state), tokio::sync::Mutex::default());
         Arc::new(Self { followers, read, file, state, turn })
     }
@@ -103,7 +108,8 @@ impl LiveSettings {
     /// Reads all settings with `runtime` on top, and has the parts work by them.
     fn take(&self, state: &mut State, runtime: Runtime) -> Result<(), Problems> {
         let (settings, waiting) = state.settings.adopt((self.read)(&runtime)?);
-        self.apply(&Config::from_settings(&settings)?)?;
+        let config = Config::from_settings(&settings)?;
+        self.apply(&config)?;
         for ((setting, old), (_, new)) in state.settings.all().zip(settings.all()) {
             if old.value != new.value {
                 let (value, source) = (shown(setting.kind, &new.text), new.source.to_string());
@@ -116,7 +122,7 @@ impl LiveSettings {
         for name in waiting.iter().filter(|name| !state.waiting.contains(name)) {
             tracing::warn!(target: "custompass", event = "setting_needs_restart", name);
         }
-        *state = State { settings, runtime, waiting };
+        *state = State { settings, console: config.console, runtime, waiting };
         Ok(())
     }
 
@@ -149,6 +155,10 @@ impl LiveSettings {
 impl Options for LiveSettings {
     fn all(&self) -> Vec<OptionView> {
         self.state().settings.all().map(|(setting, resolved)| view(setting, resolved)).collect()
+    }
+
+    fn console(&self) -> ConsoleConfig {
+        self.state().console.clone()
     }
 
     fn turn(&self) -> &tokio::sync::Mutex<()> {

@@ -65,6 +65,7 @@ mod pages_edits;
 mod pages_find;
 mod pages_forms;
 mod pages_guide;
+mod pages_large;
 mod pages_lists;
 mod pages_moves;
 mod pages_needs;

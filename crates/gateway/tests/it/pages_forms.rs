@@ -159,9 +159,10 @@ on_both_databases! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let quota = world.admin().user_quota(ann).await;
         let path = format!("/console/users/{ann}/adjust");
+        let name = name_of(&world, ann).await;
         let form = |way: &str, amount: &str| {
             encoded(&[("direction", way), ("amount", amount), ("reason", "a prize"),
-                ("reference", amount), ("below", "1")])
+                ("reference", amount), ("below", "1"), ("username", &name)])
         };
         // A sign is no direction, a comma no point, and nothing is none.
         let wrong =

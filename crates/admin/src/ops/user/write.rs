@@ -245,7 +245,7 @@ pub async fn move_quota(
     input: MovementInput,
 ) -> Result<Moved, AdminError> {
     actor.require_admin()?;
-    let MovementInput { delta, reason, reference, refund_of, reversal_of } = input;
+    let MovementInput { delta, reason, reference, refund_of, reversal_of, username } = input;
     if delta == Quota::ZERO {
         let en = "must not be 0: positive adds, negative takes";
         return Err(AdminError::field("delta", "不能为 0, 正数增加, 负数扣减", en));
@@ -263,7 +263,11 @@ pub async fn move_quota(
         let en = format!("must not begin with {OF_CODES} or {OF_REVERSALS}");
         return Err(AdminError::field("reference", zh, en));
     }
-    reached(state, actor, id).await?;
+    let user = reached(state, actor, id).await?;
+    if username.is_some_and(|name| name != user.username) {
+        let en = "is not the name of this user";
+        return Err(AdminError::field("username", "不是该用户的用户名", en));
+    }
     if let Some(line) = reversal_of {
         if reference.is_some() || refund_of.is_some() {
             let en = "names the movement by itself: leave out reference and refund_of";
@@ -368,6 +372,8 @@ pub struct MovementInput {
     pub refund_of: Option<String>,
     /// Number of the line that this reverses: `delta` is what it moved, with the other sign.
     pub reversal_of: Option<i64>,
+    /// The name that the caller believes the user to have: with another nothing moves.
+    pub username: Option<String>,
 }
 
 async fn hashed(state: &AdminState, input: &UserInput) -> Result<Option<String>, AdminError> {

@@ -63,14 +63,17 @@ impl Eq for Spoken {}
 impl Spoken {
     /// The route that a method and an absolute path fit, if it can be served, and, where several
     /// APIs have the path, the others by which the call may be read. The one that the client reads
-    /// is first. Those whose path names a model that there is not are left out, where others are.
+    /// is first. Those whose path names a model that there is not are left out, where others are,
+    /// or where all of the path would be its name: else no path would be left to others.
     pub(crate) fn all_of(
         meaning: &PathMeaning<'_>,
         method: &Method,
         path: &str,
     ) -> Option<(Self, Vec<Self>)> {
+        let is_model = |it: &Self| it.named_in_path().is_none_or(meaning.is_model);
         let served = |it: &Arc<Protocol>| {
-            Self::by(it, method, path).filter(|spoken| spoken.route.is_served())
+            let spoken = Self::by(it, method, path).filter(|spoken| spoken.route.is_served())?;
+            (!spoken.is_model_alone(path) || is_model(&spoken)).then_some(spoken)
         };
         let first = meaning.protocols.iter().find_map(served)?;
         let others = meaning.protocols.others(&first.route);
@@ -79,9 +82,8 @@ impl Spoken {
         }
         let mut all = vec![first];
         all.extend(others.iter().filter_map(served));
-        let is_known = |it: &Self| it.named_in_path().is_none_or(meaning.is_model);
-        if all.iter().any(is_known) {
-            all.retain(is_known);
+        if all.iter().any(is_model) {
+            all.retain(is_model);
         }
         if let Some(shape) = meaning.reads
             && all.iter().any(|it| it.errors() == shape)
@@ -159,6 +161,11 @@ impl Spoken {
     /// What the path says the model is, where it is the path that names it.
     pub(crate) fn named_in_path(&self) -> Option<&str> {
         self.captures.get("model").filter(|_| self.route.model.contains(&ValueSource::Path))
+    }
+
+    /// Whether all of a path is the name of its model, so that any path would fit.
+    pub(crate) fn is_model_alone(&self, path: &str) -> bool {
+        self.named_in_path().is_some_and(|model| path.strip_prefix('/') == Some(model))
     }
 
     /// Where else the model is named.
@@ -375,7 +382,6 @@ mod tests {
             ("/v1/rerank", "openai", None),
             ("/fal-ai/flux", "fal", Some("fal-ai/flux")),
             ("/api/chat", "ollama", None),
-            ("/fal-ai/unheard-of", "fal", Some("fal-ai/unheard-of")),
         ] {
             let found = spoken(Method::POST, path).unwrap_or_else(|| panic!("{path}"));
             assert_eq!((found.0.as_str(), found.1.as_deref()), (protocol, model), "{path}");
@@ -383,6 +389,7 @@ mod tests {
         for none in ["/v1/unheard-of", "/v1beta/models/m:unheard-of", "/v3/chat"] {
             assert_eq!(spoken(Method::PUT, none), None, "{none}");
         }
+        assert_eq!(spoken(Method::POST, "/fal-ai/unheard-of"), None);
         let file = of(&Method::GET, "/v1/files/f-1").unwrap();
         assert!(file.names_no_model() && file.streams_body());
         assert_eq!(file.id_in_path(), Some("f-1"));

@@ -146,11 +146,12 @@ impl ApiPath {
 }
 
 impl Surface {
-    /// Whether it is a route of ours, a model's, or one that a protocol has.
+    /// Whether it is a route of ours, a model's, or one that a protocol has. A path outside `/pass`
+    /// that is all a model's name may be meant otherwise.
     fn is_known(&self, meaning: PathMeaning<'_>) -> bool {
         match self {
             Self::Pass(model) => (meaning.is_model)(model.as_str()),
-            Self::Api(api) => api.spoken.is_some(),
+            Self::Api(api) => api.spoken.as_ref().is_some_and(|it| !it.is_model_alone(&api.path)),
             Self::Models | Self::Model(_) | Self::Subscription | Self::Usage | Self::Tasks(_) => {
                 true
             }

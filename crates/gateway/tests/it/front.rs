@@ -167,4 +167,65 @@ on_both_databases! {
         assert_eq!(world.upstream.count(), count);
         world.close().await;
     }
+
+    async fn a_channel_that_takes_every_path_leaves_others_their_paths(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.on("/v1/chat/completions", chat());
+        world.upstream.on("/v2/chat", chat());
+        world.upstream.on("/v1beta/models/gem:generateContent", Reply::json(&json!({})));
+        world.upstream.on("/v1/listen", Reply::text("heard"));
+        for (models, protocol) in [
+            (&["m"][..], "openai"), (&["gem"], "gemini"), (&["c"], "cohere"),
+            (&["plain"], "custompass"), (&["call", "v1/listen"], "http"), (&["fal-ai/x"], "fal"),
+        ] {
+            world.channel(models, json!({"protocol": protocol})).await;
+            for model in models {
+                world.admin().price(model, fixed(1)).await;
+            }
+        }
+        let ann = world.payer(100).await;
+        let post = async |path: &str, model: &str| {
+            let body = json!({"model": model, "messages": []});
+            world.server.post(path, &ann.key, &body).await
+        };
+        for everything in [false, true] {
+            if everything {
+                world.channel(&["*"], json!({"protocol": "http"})).await;
+            }
+            for (path, model, reaches) in [
+                ("/chat/completions", "m", "/v1/chat/completions"),
+                ("/v1/v1/chat/completions", "m", "/v1/chat/completions"),
+                ("//v1/chat/completions/", "m", "/v1/chat/completions"),
+                ("/v2/v2/chat", "c", "/v2/chat"),
+                ("/v1/v1beta/models/gem:generateContent", "", "/v1beta/models/gem:generateContent"),
+                ("/v1/listen", "", "/v1/listen"),
+            ] {
+                post(path, model).await.expect(200);
+                let request = world.upstream.requests().await.pop().unwrap();
+                assert_eq!(request.path(), reaches, "{path}");
+            }
+            let models = world.server.call("GET", "/models").key(&ann.key).send().await;
+            let models = models.expect_error(404, "NOT_FOUND");
+            assert!(models.text().contains("/v1beta/models"), "{}", models.text());
+            // Models are called behind `/pass`.
+            for path in ["/call", "/fal-ai/x"] {
+                post(path, "").await.expect_error(404, "NOT_FOUND");
+            }
+        }
+        world.close().await;
+    }
+
+    async fn a_path_that_no_protocol_has_goes_to_its_model_beside_one_that_takes_all(db: TestDb) {
+        let world = World::open(db).await;
+        world.upstream.on("/v1/unheard-of", Reply::text("ok"));
+        world.channel(&["plain"], json!({})).await;
+        world.channel(&["call"], json!({"protocol": "http"})).await;
+        let ann = world.payer(100).await;
+        for model in ["plain", "call"] {
+            world.admin().price(model, fixed(1)).await;
+        }
+        world.server.post("/v1/unheard-of", &ann.key, &json!({"model": "plain"})).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, 1);
+        world.close().await;
+    }
 }

@@ -212,8 +212,8 @@ impl DocumentValues {
                 // Of a member that comes twice, either may be the one that is meant.
                 PointerAction::Filter(_) if value.kind == ScalarKind::Null => {}
                 PointerAction::Filter(filter) => {
-                    let words = program.filters.get(usize::from(filter));
-                    let fits = words.is_some_and(|words| is_any(words, value));
+                    let rule = program.filters.get(usize::from(filter));
+                    let fits = rule.is_some_and(|rule| is_any(&rule.words, value) != rule.is_not);
                     self.fits |= u32::from(fits) << filter;
                     self.decided |= 1 << filter;
                 }
@@ -250,9 +250,10 @@ impl DocumentValues {
 
     /// Whether the element that ends fits.
     fn has_fit(&self, program: &PointerProgram, filter: u8) -> bool {
-        let words = program.filters.get(usize::from(filter));
-        let may_lack = words.is_some_and(|words| words.iter().any(String::is_empty));
-        self.fits >> filter & 1 == 1 || may_lack && self.decided >> filter & 1 == 0
+        let Some(rule) = program.filters.get(usize::from(filter)) else { return false };
+        let may_lack = rule.is_not || rule.words.iter().any(String::is_empty);
+        let is_fit = self.fits >> filter & 1 == 1 || may_lack && self.decided >> filter & 1 == 0;
+        is_fit && rule.also.is_none_or(|also| self.has_fit(program, also))
     }
 
     /// Takes or drops the numbers and texts of the element.
@@ -304,14 +305,21 @@ impl DocumentValues {
             _ => {
                 let text = String::from_utf8_lossy(value.text);
                 let text = text.chars().take(MAX_FAULT_CHARS).collect();
-                let sum = meter.and_then(spoiled_sum);
-                self.bad_input |= sum == Some(Meter::Input);
-                self.bad_output |= sum == Some(Meter::Output);
+                if let Some(meter) = meter {
+                    self.spoil(meter);
+                }
                 if self.bad.iter().all(|bad| bad.slot != slot) {
                     self.bad.push(BadCount { slot, text });
                 }
             }
         }
+    }
+
+    /// Notes the sum that a count of `meter` spoils, which can't be one.
+    pub(crate) fn spoil(&mut self, meter: Meter) {
+        let sum = spoiled_sum(meter);
+        self.bad_input |= sum == Some(Meter::Input);
+        self.bad_output |= sum == Some(Meter::Output);
     }
 
     /// Counts that can't be one.

@@ -70,7 +70,7 @@ pub use document::{ListWord, Merge, PriceWord, ProtocolTitle, TaskWord, TaskWord
 pub use domain::{Meter, Meters, UnknownMeter};
 pub use errors::{ErrorShape, OwnError};
 pub use library::{BUILTIN, Library};
-pub use pointer::{ElementFilter, Pointer, PointerError, Segment};
+pub use pointer::{ElementCondition, ElementFilter, Pointer, PointerError, Segment};
 pub use probe::{ProbeCall, RouteProbe};
 pub use protocol::Protocol;
 pub use reading::{

@@ -4,7 +4,8 @@
 //! number of elements of an array, or of characters of a string. Both may be narrowed by a member
 //! of the elements, or one of such a member: `/details/*[modality=AUDIO]/tokens`,
 //! `/output/#[type=search|browse]`, `/output/#[action/type=search]`. An empty word beside others is
-//! a member that is absent: `/input/*[type=item_reference|]/id`.
+//! a member that is absent: `/input/*[type=item_reference|]/id`. Several conditions are joined by
+//! `&`, and `!=` is none of the words: `/output/#[type=image&status!=failed]`.
 
 use std::fmt;
 
@@ -12,16 +13,27 @@ use std::fmt;
 const MAX_BYTES: usize = 256;
 /// Most segments of a pointer.
 pub(crate) const MAX_SEGMENTS: usize = 15;
+/// Most conditions of a filter.
+const MAX_CONDITIONS: usize = 3;
 /// Longest member name that can be found, in bytes.
 pub(crate) const MAX_NAME: usize = 64;
 
-/// Which elements of an array are meant.
+/// Which elements of an array are meant: those for which all of it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElementFilter {
+    /// What is asked of an element.
+    pub conditions: Vec<ElementCondition>,
+}
+
+/// What is asked of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementCondition {
     /// The member of an element that is looked at, behind those that lead to it.
     pub member: Vec<Box<str>>,
     /// What it may be. An empty one: there is none, or it is null.
     pub words: Vec<Box<str>>,
+    /// It is none of them, or there is none.
+    pub is_not: bool,
 }
 
 /// One step of a [`Pointer`].
@@ -63,7 +75,7 @@ pub enum PointerError {
     #[error("has more than one [filter]")]
     TwoFilters,
     /// A filter that can't be read.
-    #[error("has a filter that is not [member=value] or [member=value|value]")]
+    #[error("has a filter that is not [member=value], [member=value|value] or [a=b&c!=d]")]
     BadFilter,
 }
 
@@ -159,14 +171,28 @@ fn filter(text: &str) -> Result<Option<ElementFilter>, PointerError> {
         return Ok(None);
     }
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    let (member, words) =
-        inner.and_then(|text| text.split_once('=')).ok_or(PointerError::BadFilter)?;
+    let conditions = inner.ok_or(PointerError::BadFilter)?.split('&').map(condition);
+    let conditions: Vec<_> = conditions.collect::<Result<_, _>>()?;
+    if conditions.len() > MAX_CONDITIONS {
+        return Err(PointerError::BadFilter);
+    }
+    Ok(Some(ElementFilter { conditions }))
+}
+
+fn condition(text: &str) -> Result<ElementCondition, PointerError> {
+    let (member, words) = text.split_once('=').ok_or(PointerError::BadFilter)?;
+    let (member, is_not) = match member.strip_suffix('!') {
+        Some(member) => (member, true),
+        None => (member, false),
+    };
     let words: Vec<Box<str>> = words.split('|').map(Box::from).collect();
-    if member.is_empty() || words.iter().all(|word| word.is_empty()) {
+    let blank = words.iter().filter(|word| word.is_empty()).count();
+    let is_bad = blank == words.len() || is_not && blank > 0;
+    if member.is_empty() || is_bad {
         return Err(PointerError::BadFilter);
     }
     let member = member.split('/').map(name).collect::<Result<_, _>>()?;
-    Ok(Some(ElementFilter { member, words }))
+    Ok(ElementCondition { member, words, is_not })
 }
 
 fn name(text: &str) -> Result<Box<str>, PointerError> {
@@ -199,7 +225,13 @@ impl fmt::Display for Pointer {
                 Segment::Count(_) => f.write_str("/#")?,
             }
             if let Some(filter) = segment.filter() {
-                write!(f, "[{}={}]", filter.member.join("/"), filter.words.join("|"))?;
+                for (number, condition) in filter.conditions.iter().enumerate() {
+                    f.write_str(if number == 0 { "[" } else { "&" })?;
+                    let ElementCondition { member, words, is_not } = condition;
+                    let is = if *is_not { "!=" } else { "=" };
+                    write!(f, "{}{is}{}", member.join("/"), words.join("|"))?;
+                }
+                f.write_str("]")?;
             }
         }
         Ok(())
@@ -222,6 +254,7 @@ mod tests {
             "/output/#[type=search|browse]",
             "/output/#[action/type=search]",
             "/input/*[type=item_reference|]/id",
+            "/output/#[type=image&status!=failed|broken]",
         ] {
             assert_eq!(Pointer::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
         }
@@ -235,6 +268,9 @@ mod tests {
             ("/a~2", PointerError::Tilde),
             ("/a/*[b]", PointerError::BadFilter),
             ("/a/*[b=]", PointerError::BadFilter),
+            ("/a/*[b!=]", PointerError::BadFilter),
+            ("/a/*[b=c&]", PointerError::BadFilter),
+            ("/a/*[b=c&d=e&f=g&h=i]", PointerError::BadFilter),
             ("/a/*[b=c", PointerError::BadFilter),
             ("/a/*[b=c]/*[d=e]", PointerError::TwoFilters),
             (&"/a".repeat(16), PointerError::TooLong),

@@ -90,6 +90,16 @@ pub(crate) enum TestRule {
     Above(i64),
 }
 
+/// Which elements fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilterRule {
+    pub(crate) words: Vec<String>,
+    /// None of the words, or no member.
+    pub(crate) is_not: bool,
+    /// Another that has to fit as well.
+    pub(crate) also: Option<u8>,
+}
+
 /// A text that is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextSlot {
@@ -135,7 +145,7 @@ pub(crate) struct PointerProgram {
     pub(crate) nodes: Box<[PointerNode]>,
     pub(crate) slots: Box<[CountSlot]>,
     pub(crate) tests: Box<[ValueTest]>,
-    pub(crate) filters: Box<[Vec<String>]>,
+    pub(crate) filters: Box<[FilterRule]>,
     pub(crate) keeps: Box<[TextSlot]>,
     pub(crate) spellings: Spellings,
 }

@@ -1,9 +1,9 @@
 //! Builds a [`PointerProgram`] of pointers.
 
-use crate::pointer::{Pointer, Segment};
+use crate::pointer::{ElementCondition, Pointer, Segment};
 use crate::program::{
-    CountSlot, NONE, NodeId, PointerAction, PointerNode, PointerProgram, Spellings, TestRule,
-    TextRole, TextSlot, ValueTest,
+    CountSlot, FilterRule, NONE, NodeId, PointerAction, PointerNode, PointerProgram, Spellings,
+    TestRule, TextRole, TextSlot, ValueTest,
 };
 use domain::Meter;
 use std::collections::BTreeMap;
@@ -57,8 +57,8 @@ pub(crate) struct ProgramBuilder {
     drafts: Vec<NodeDraft>,
     slots: Vec<CountSlot>,
     tests: Vec<ValueTest>,
-    /// Place of the elements, member, and words.
-    filters: Vec<(NodeId, Vec<Box<str>>, Vec<String>)>,
+    /// Place of the elements, member, and what it may be.
+    filters: Vec<(NodeId, Vec<Box<str>>, FilterRule)>,
     keeps: Vec<TextSlot>,
     /// Pointers begin at any member.
     is_anywhere: bool,
@@ -207,8 +207,10 @@ impl ProgramBuilder {
                 Segment::Each(wanted) | Segment::Count(wanted) => {
                     node = self.each(node)?;
                     if let Some(wanted) = wanted {
-                        let words = wanted.words.iter().map(|it| it.to_string()).collect();
-                        filter = Some(self.filter(node, &wanted.member, words)?);
+                        // Each of them asks for those behind it.
+                        for condition in wanted.conditions.iter().rev() {
+                            filter = Some(self.filter(node, condition, filter)?);
+                        }
                     }
                 }
             }
@@ -253,11 +255,14 @@ impl ProgramBuilder {
     fn filter(
         &mut self,
         node: NodeId,
-        member: &[Box<str>],
-        words: Vec<String>,
+        condition: &ElementCondition,
+        also: Option<u8>,
     ) -> Result<u8, ProgramError> {
-        let same = |it: &(NodeId, Vec<Box<str>>, Vec<String>)| {
-            it.0 == node && *it.1 == *member && it.2 == words
+        let ElementCondition { member, words, is_not } = condition;
+        let words = words.iter().map(|it| it.to_string()).collect();
+        let rule = FilterRule { words, is_not: *is_not, also };
+        let same = |it: &(NodeId, Vec<Box<str>>, FilterRule)| {
+            it.0 == node && it.1 == *member && it.2 == rule
         };
         if let Some(known) = self.filters.iter().position(same) {
             return number(known, MAX_FILTERS);
@@ -266,7 +271,7 @@ impl ProgramBuilder {
         let decides = member.iter().try_fold(node, |of, name| self.member(of, name))?;
         self.act(decides, PointerAction::Filter(made), KEPT_OF_WORDS);
         self.drafts[usize::from(node)].filters.push(made);
-        self.filters.push((node, member.into(), words));
+        self.filters.push((node, member.clone(), rule));
         Ok(made)
     }
 
@@ -296,7 +301,7 @@ impl ProgramBuilder {
             nodes: nodes.into_iter().map(|(below, draft)| draft.finish(below)).collect(),
             slots: self.slots.into(),
             tests: self.tests.into(),
-            filters: self.filters.into_iter().map(|(_, _, words)| words).collect(),
+            filters: self.filters.into_iter().map(|(_, _, rule)| rule).collect(),
             keeps: self.keeps.into(),
             spellings: self.spellings,
         }

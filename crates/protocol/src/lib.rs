@@ -44,6 +44,7 @@ mod count;
 mod document;
 mod errors;
 mod found;
+mod head_count;
 mod ids;
 mod library;
 mod pointer;

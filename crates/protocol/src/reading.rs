@@ -3,6 +3,7 @@
 //! The bytes that the client gets are never touched. A few hundred bytes are held, however long
 //! the reply is and however it is cut into pieces; the pieces make no difference to the outcome.
 
+use crate::head_count;
 use crate::program::TextRole;
 use crate::route::ProtocolRoute;
 use crate::rules::{Condition, ConditionInput, MeterReports, Rules};
@@ -272,6 +273,24 @@ impl ReplyReader {
         Self { rules, status: head.status, framer, walker, tally: ReplyTally::default() }
     }
 
+    /// Reads the headers that count something; `values` gives those of a name.
+    pub fn read_headers<'v, V: IntoIterator<Item = &'v [u8]>>(
+        &mut self,
+        mut values: impl FnMut(&str) -> V,
+    ) {
+        let Self { rules, walker, tally, .. } = self;
+        for source in &rules.usage.headers {
+            match head_count::read(source.meter, values(&source.name)) {
+                Ok(None) => {}
+                Ok(Some(count)) => tally.reports.add_header(source, count),
+                Err(text) => {
+                    walker.found.spoil(source.meter);
+                    tally.fault = Some(MeterFault { meter: source.meter, text });
+                }
+            }
+        }
+    }
+
     /// Reads the next piece, decoded where the reply is compressed.
     pub fn push(&mut self, bytes: &[u8]) {
         let Self { rules, status, framer, walker, tally } = self;
@@ -285,6 +304,7 @@ impl ReplyReader {
         let Self { rules, status, framer, walker, tally } = &mut self;
         let mut adding = DocumentSink { rules, status: *status, tally };
         framer.finish(&rules.program, walker, &mut adding);
+        tally.reports.add_heads();
         self.reading()
     }
 

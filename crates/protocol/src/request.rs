@@ -214,8 +214,9 @@ impl ProtocolRoute {
     /// Whether its replies may count a unit, or the reports about the task that it submits.
     #[must_use]
     pub fn counts(&self, unit: Meter) -> bool {
-        let mut slots = self.rules.usage.slots.iter();
-        slots.any(|(meter, slots)| *meter == unit && !slots.is_empty())
+        let usage = &self.rules.usage;
+        usage.slots.iter().any(|(meter, slots)| *meter == unit && !slots.is_empty())
+            || usage.headers.iter().any(|source| source.meter == unit)
     }
 
     /// Whether a JSON body may name something that was made before. Most bodies can't, and need

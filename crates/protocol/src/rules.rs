@@ -2,6 +2,7 @@
 
 use crate::document::Merge;
 use crate::found::DocumentValues;
+use crate::head_count::HeaderSource;
 use crate::ids::IdRules;
 use crate::program::PointerProgram;
 use crate::reading::BodyShape;
@@ -76,6 +77,8 @@ pub(crate) struct UsageRules {
     pub(crate) merge: Merge,
     /// The slots of each meter, the preferred one first.
     pub(crate) slots: Vec<(Meter, Range<usize>)>,
+    /// The headers of each, the preferred one first.
+    pub(crate) headers: Vec<HeaderSource>,
     /// The meter that each is a part of.
     pub(crate) inside: [Option<Meter>; METERS],
     pub(crate) alone: Option<Meter>,
@@ -93,6 +96,17 @@ struct MeterReport {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MeterReports {
     reports: [Option<MeterReport>; METERS],
+    /// Of the reply's head.
+    heads: Vec<HeadReport>,
+}
+
+/// What a header counts.
+#[derive(Clone, Copy, Debug)]
+struct HeadReport {
+    meter: Meter,
+    report: MeterReport,
+    plus: bool,
+    first: bool,
 }
 
 impl MeterReports {
@@ -133,6 +147,32 @@ impl MeterReports {
                 }
                 _ => Some(report),
             };
+        }
+    }
+
+    /// Adds what a header counts.
+    pub(crate) fn add_header(&mut self, source: &HeaderSource, count: i64) {
+        let HeaderSource { meter, beside, plus, first, .. } = *source;
+        self.heads.push(HeadReport { meter, report: MeterReport { count, beside }, plus, first });
+    }
+
+    /// Counts what the headers say: where the body says it, too, the preferred one.
+    pub(crate) fn add_heads(&mut self) {
+        let heads = std::mem::take(&mut self.heads);
+        let meters = Meter::ALL.into_iter().enumerate();
+        for (at, meter) in meters.filter(|(_, meter)| heads.iter().any(|it| it.meter == *meter)) {
+            let those = |wanted: fn(&HeadReport) -> bool| {
+                let of_meter = heads.iter().filter(move |it| it.meter == meter && wanted(it));
+                of_meter.map(|it| it.report)
+            };
+            let before = those(|it| !it.plus && it.first);
+            let behind = those(|it| !it.plus && !it.first);
+            let said: Vec<_> = before.chain(self.reports[at]).chain(behind).collect();
+            let report = said.iter().find(|it| it.count > 0).or(said.first()).copied();
+            self.reports[at] = those(|it| it.plus).fold(report, |sum, more| {
+                let count = sum.map_or(0, |sum| sum.count).saturating_add(more.count);
+                Some(MeterReport { count, ..sum.unwrap_or(more) })
+            });
         }
     }
 

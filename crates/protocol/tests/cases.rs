@@ -13,6 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Replies longer than this are cut at each byte near their ends, and at some in between.
 const CUT_EVERYWHERE: usize = 4_000;
@@ -30,8 +31,14 @@ struct Case {
     status: u16,
     #[serde(rename = "type", default = "json")]
     content_type: String,
+    /// Other headers of the reply.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     #[serde(default)]
     reply: String,
+    /// An own document, whose case it is.
+    #[serde(default)]
+    document: String,
     /// Number of bytes of base64 that replace `FILLER` in the reply.
     #[serde(default)]
     filler: usize,
@@ -131,6 +138,15 @@ fn cases() -> Vec<(String, String, Case)> {
 }
 
 impl Case {
+    /// That of its folder, or of its own document.
+    fn protocol(&self, library: &Library, name: &str) -> Arc<Protocol> {
+        if self.document.is_empty() {
+            let known = library.get(name).unwrap_or_else(|| panic!("no protocol {name}"));
+            return Arc::clone(known);
+        }
+        library.clone().add(&self.document).unwrap()
+    }
+
     fn route<'a>(&self, protocol: &'a Protocol) -> RouteMatch<'a> {
         let (method, path) = self.call.split_once(' ').unwrap();
         let path = path.split('?').next().unwrap();
@@ -147,7 +163,9 @@ impl Case {
 
     fn reader(&self, route: &RouteMatch<'_>) -> ReplyReader {
         let head = ReplyHead { status: self.status, content_type: Some(&self.content_type) };
-        ReplyReader::new(route.route, head)
+        let mut reader = ReplyReader::new(route.route, head);
+        reader.read_headers(|name| self.headers.get(name).map(String::as_bytes));
+        reader
     }
 
     fn read(&self, route: &RouteMatch<'_>, pieces: &[&[u8]]) -> ReplyReading {
@@ -248,10 +266,10 @@ fn check_reading(label: &str, case: &Case, reading: &ReplyReading) {
 fn every_case_is_read_as_it_says() {
     let library = Library::builtin().unwrap();
     for (name, label, case) in cases() {
-        let protocol = library.get(&name).unwrap_or_else(|| panic!("no protocol {name}"));
-        let route = case.route(protocol);
+        let protocol = case.protocol(library, &name);
+        let route = case.route(&protocol);
         check_request(&label, &case, &route);
-        check_tasks(&label, &case, (protocol, &route));
+        check_tasks(&label, &case, (&protocol, &route));
         let body = case.body();
         let whole = case.read(&route, &[&body]);
         check_reading(&label, &case, &whole);
@@ -268,7 +286,8 @@ fn every_case_is_read_as_it_says() {
 fn a_reply_that_breaks_off_never_says_more_than_the_whole_one() {
     let library = Library::builtin().unwrap();
     for (name, label, case) in cases() {
-        let route = case.route(library.get(&name).unwrap());
+        let protocol = case.protocol(library, &name);
+        let route = case.route(&protocol);
         let body = case.body();
         let whole = case.read(&route, &[&body]);
         for cut in cuts(&body) {
@@ -290,7 +309,8 @@ fn a_reply_that_breaks_off_never_says_more_than_the_whole_one() {
 fn a_compressed_reply_reads_the_same() {
     let library = Library::builtin().unwrap();
     for (name, label, case) in cases() {
-        let route = case.route(library.get(&name).unwrap());
+        let protocol = case.protocol(library, &name);
+        let route = case.route(&protocol);
         let body = case.body();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         // With flushes, as streams are sent.

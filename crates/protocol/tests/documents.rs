@@ -60,6 +60,22 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "[outcome]\nfailed = [{ at = \"/a\", is = [1], not = [2] }]",
             "line 7: outcome.failed[0]: has is and not",
         ),
+        (
+            "[usage.meters]\ncredits = \"header:X-Cost\"",
+            "usage.meters.credits[0]: is not header:NAME, up to 64 small letters",
+        ),
+        (
+            "[usage.meters]\ncredits = [\"/a\", \"header:x-cost\", \"/b\"]",
+            "usage.meters.credits[1]: stands between pointers: headers are first or last",
+        ),
+        (
+            "[usage.meters]\ncredits = [\"header:x-cost\", \"header:x-cost\"]",
+            "usage.meters.credits[1]: names x-cost twice",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y\"\ntask = \"ask\"\nmeters = { items = \"header:x\" }",
+            "route[1].meters.items: names a header: what a task uses is counted by the reports",
+        ),
         ("[outcome]\nrefused = [42]", "line 7: outcome.refused: names a status that is none"),
         (
             "[[route]]\nmatch = \"GET /y\"\nask_usage = true",

@@ -6,8 +6,8 @@ use crate::config::SMALL_BODY_BYTES;
 use crate::outcome::{BodyEnd, Reading};
 use bytes::Bytes;
 use egress::CUSTOM_PASS;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use protocol::{
     CallOutcome, Library, PriceNeeds, ProtocolRoute, ReplyFailure, ReplyHead, ReplyReader,
@@ -210,7 +210,8 @@ impl ChargeReader {
 fn decoded_reader(headers: &HeaderMap, route: &ProtocolRoute) -> Decoded<ReplyReader> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     // Replies of other statuses are not read: they cost nothing.
-    let reader = ReplyReader::new(route, ReplyHead { status: 200, content_type });
+    let mut reader = ReplyReader::new(route, ReplyHead { status: 200, content_type });
+    reader.read_headers(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes));
     match reader.reads_nothing() {
         true => Decoded::undecoded(reader),
         false => Decoded::for_headers(headers, reader),
@@ -273,7 +274,6 @@ fn read_as_envelope(read: &ReplyReading, needs: PriceNeeds) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(content_type: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])

@@ -302,7 +302,8 @@ async fn tried(visit: &Visit) -> Result<Trial, AdminError> {
         .put("request", form.text("request"))
         .put_some("reply", form.text("reply"))
         .put_int("status", form.text("status"))
-        .put_some("content_type", form.text("content_type"));
+        .put_some("content_type", form.text("content_type"))
+        .put_some("headers", form.text("headers"));
     protocol::try_out(&visit.state, &TrialInput::read(object.fields()?)?).await
 }
 
@@ -342,6 +343,10 @@ fn trial_form(visit: &Visit, form: &Form, name: &str, call: &str) -> Markup {
                     .kind("number").value(&status)))
                 (fields.field(FormField::new("content_type", "Content-Type").value(&content_type)))
             }
+            (fields.field(FormField::new("headers", lang.say("回复头", "Headers of the reply"))
+                .kind("area").value(&value("headers", ""))
+                .hint(lang.say("每行一个 (名称: 值), 仅当其中有计数时需要",
+                    "one a line, NAME: VALUE; only where one of them is a count"))))
             div.buttons { button { (lang.say("试运行", "Try it out")) } }
         }
     }

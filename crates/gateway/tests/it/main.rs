@@ -35,6 +35,7 @@ mod examined;
 mod front;
 mod gemini;
 mod guard;
+mod head_counts;
 mod held;
 mod idempotency;
 mod journal;

@@ -6,6 +6,7 @@ use crate::document::{
     CompareWords, ConditionSection, Document, Merge, MeterSources, OutcomeSection, RouteSection,
     SourceSection, TaskWord, TextList, TextSection, UsageSection,
 };
+use crate::head_count::{self, HeaderSource};
 use crate::ids::IdRules;
 use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// Most pointers of a list.
 const MAX_POINTERS: usize = 64;
+/// Most headers that count one meter.
+const MAX_HEADERS: usize = 8;
 /// As much of a message is kept, in bytes.
 const MESSAGE_BYTES: u16 = 4096;
 /// Longest id of a resource, in bytes.
@@ -39,7 +42,13 @@ pub(super) fn rules(
     let mut builder = ProgramBuilder::new();
     let none = OutcomeSection::default();
     let outcome = document.outcome.as_ref().unwrap_or(&none);
-    let usage = usage(document.usage.as_ref(), &route.meters, at, &mut builder, found);
+    let heads = Heads::of(route);
+    let own = route.meters.iter().filter(|_| heads == Heads::LeftOut);
+    for (word, _) in own.filter(|(_, it)| it.0.iter().any(|it| header_name(it).is_some())) {
+        let why = "names a header: what a task uses is counted by the reports about it";
+        found.at(format!("{at}.meters.{word}"), why);
+    }
+    let usage = usage(document.usage.as_ref(), (&route.meters, heads, at), &mut builder, found);
     let mut conditions = |name: &str, sections: &[ConditionSection]| {
         conditions(&format!("outcome.{name}"), sections, &mut builder, found)
     };
@@ -143,16 +152,62 @@ fn shapes(route: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<BodySh
     shapes
 }
 
+/// Whether headers are read, which a report about a task has none of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heads {
+    Read,
+    /// Those of all routes are left out here.
+    LeftOut,
+}
+
+impl Heads {
+    fn of(route: &RouteSection) -> Self {
+        if route.task.is_none() { Self::Read } else { Self::LeftOut }
+    }
+}
+
+/// The headers among the sources of a meter.
+fn headers(
+    meter: Meter,
+    sources: &MeterSources,
+    at: &str,
+    found: &mut ProblemList,
+) -> Vec<HeaderSource> {
+    let mut headers: Vec<HeaderSource> = Vec::new();
+    let is_pointer = |source: &SourceSection| header_name(source).is_none() && !source.plus;
+    for (number, source) in sources.0.iter().enumerate() {
+        let Some(name) = header_name(source) else { continue };
+        let at = format!("{at}.{number}");
+        found.ok(&at, head_count::check_name(name));
+        let first = !sources.0.iter().take(number).any(is_pointer);
+        if !source.plus && !first && sources.0.iter().skip(number).any(is_pointer) {
+            found.at(&*at, "stands between pointers: headers are first or last");
+        }
+        if headers.iter().any(|known| *known.name == *name) {
+            found.at(&*at, format!("names {name} twice"));
+        }
+        let SourceSection { beside, plus, .. } = *source;
+        headers.push(HeaderSource { meter, name: name.into(), beside, plus, first });
+    }
+    if headers.len() > MAX_HEADERS {
+        found.at(at, format!("names more than {MAX_HEADERS} headers"));
+    }
+    headers
+}
+
+fn header_name(source: &SourceSection) -> Option<&str> {
+    source.at.strip_prefix(head_count::PREFIX)
+}
+
 fn usage(
     section: Option<&UsageSection>,
-    own: &BTreeMap<String, MeterSources>,
-    at: &str,
+    (own, heads, at): (&BTreeMap<String, MeterSources>, Heads, &str),
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> UsageRules {
     let none = UsageSection::default();
     let section = section.unwrap_or(&none);
-    let mut slots = Vec::new();
+    let (mut slots, mut headers_read) = (Vec::new(), Vec::new());
     let mut number = 0;
     let mut seen = BTreeMap::new();
     let own = (format!("{at}.meters"), own, &[][..]);
@@ -165,6 +220,8 @@ fn usage(
             if seen.insert(meter, ()).is_some() {
                 continue;
             }
+            let read = headers(meter, sources, &at, found);
+            headers_read.extend(read.into_iter().filter(|_| heads == Heads::Read));
             let added = meter_slots(meter, sources, places, &at, builder, found);
             slots.push((meter, number..number + added));
             number += added;
@@ -179,6 +236,7 @@ fn usage(
     UsageRules {
         merge: section.merge,
         slots,
+        headers: headers_read,
         inside,
         alone: word("alone", total.and_then(|it| it.alone.as_ref())),
         above: word("above", total.and_then(|it| it.above.as_ref())),
@@ -191,7 +249,7 @@ pub(super) fn task_usage(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> UsageRules {
-    usage(section, &BTreeMap::new(), "task", builder, found)
+    usage(section, (&BTreeMap::new(), Heads::LeftOut, "task"), builder, found)
 }
 
 /// The rules of lines that count a task's use: each is a document, and all are added up.
@@ -244,19 +302,20 @@ fn meter_slots(
 /// The sources with their whole pointers: those of the first place before those of the second.
 fn absolute(sources: &[SourceSection], places: &[String]) -> Vec<(usize, SourceSection)> {
     let is_absolute = |it: &SourceSection| it.at.is_empty() || it.at.starts_with('/');
+    let sources = || sources.iter().enumerate().filter(|(_, it)| header_name(it).is_none());
     let mut all = Vec::new();
-    for (number, source) in sources.iter().enumerate().filter(|(_, it)| is_absolute(it)) {
+    for (number, source) in sources().filter(|(_, it)| is_absolute(it)) {
         all.push((number, source.clone()));
     }
     for place in places {
-        for (number, source) in sources.iter().enumerate().filter(|(_, it)| !is_absolute(it)) {
+        for (number, source) in sources().filter(|(_, it)| !is_absolute(it)) {
             let at = format!("{place}/{}", source.at);
             all.push((number, SourceSection { at, ..source.clone() }));
         }
     }
     if places.is_empty() {
         // Refused where the pointer is read: it has no slash.
-        let relative = sources.iter().enumerate().filter(|(_, it)| !is_absolute(it));
+        let relative = sources().filter(|(_, it)| !is_absolute(it));
         all.extend(relative.map(|(number, it)| (number, it.clone())));
     }
     all

@@ -10,9 +10,10 @@ use domain::{FrozenPrice, Meters, PriceRow, Pricing, Quota, Ratio, Schedule, Usa
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use protocol::{Library, PriceNeeds, Protocol, RouteMatch};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,11 @@ struct Case {
     #[serde(rename = "type", default = "json")]
     content_type: String,
     #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
     reply: String,
+    #[serde(default)]
+    document: String,
     #[serde(default)]
     filler: usize,
     #[serde(default)]
@@ -131,6 +136,13 @@ fn cases() -> Vec<(String, String, Case)> {
 }
 
 impl Case {
+    fn protocol(&self, library: &Library, name: &str) -> Arc<Protocol> {
+        match self.document.as_str() {
+            "" => Arc::clone(library.get(name).unwrap()),
+            own => library.clone().add(own).unwrap(),
+        }
+    }
+
     fn route<'a>(&self, protocol: &'a Protocol) -> RouteMatch<'a> {
         let (method, path) = self.call.split_once(' ').unwrap();
         protocol.route(method, path.split('?').next().unwrap()).unwrap()
@@ -159,6 +171,10 @@ impl Case {
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_str(&self.content_type).unwrap());
+        for (name, value) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+        }
         if let Some(coding) = coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
         }
@@ -211,17 +227,17 @@ fn every_case_charges_what_it_says() {
     let mut checked = 0;
     for (name, label, case) in cases() {
         let Some(expected) = case.expect.charge else { continue };
-        let protocol = library.get(&name).unwrap();
+        let protocol = case.protocol(library, &name);
         let body = case.body();
         let mut charges = Vec::new();
         if case.expect.tasks.is_empty() {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
             encoder.write_all(&body).unwrap();
             let zipped = encoder.finish().unwrap();
-            charges.push(case.charge(protocol, None, &body));
-            charges.push(case.charge(protocol, Some("gzip"), &zipped));
+            charges.push(case.charge(&protocol, None, &body));
+            charges.push(case.charge(&protocol, Some("gzip"), &zipped));
         } else {
-            charges.push(case.charge_of_task(protocol, &body));
+            charges.push(case.charge_of_task(&protocol, &body));
         }
         checked += 1;
         if charges.iter().any(|charge| *charge != expected) {

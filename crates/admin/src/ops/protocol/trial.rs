@@ -29,6 +29,8 @@ pub struct TrialInput {
     pub status: u16,
     /// The reply's header `content-type`.
     pub content_type: Option<String>,
+    /// The reply's headers, one a line: `NAME: VALUE`.
+    pub headers: String,
 }
 
 /// What would be read of a call.
@@ -150,9 +152,17 @@ impl TrialInput {
                 .and_then(|status| u16::try_from(status).ok())
                 .unwrap_or(200),
             content_type: fields.text("content_type")?,
+            headers: fields.text("headers")?.unwrap_or_default(),
         };
         fields.finish(&[], &[])?;
         Ok(input)
+    }
+
+    /// The values of a header of the reply.
+    fn header(&self, wanted: &str) -> impl Iterator<Item = &str> {
+        let lines = self.headers.lines().filter_map(|line| line.split_once(':'));
+        let of_name = lines.filter(move |(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+        of_name.map(|(_, value)| value.trim())
     }
 }
 
@@ -197,9 +207,11 @@ impl Trial {
             )
         })?;
         let reply = input.reply.as_ref().map(|body| {
-            let head =
-                ReplyHead { status: input.status, content_type: input.content_type.as_deref() };
+            let content_type =
+                input.content_type.as_deref().or_else(|| input.header("content-type").next());
+            let head = ReplyHead { status: input.status, content_type };
             let mut reader = ReplyReader::new(found.route, head);
+            reader.read_headers(|name| input.header(name).map(str::as_bytes).collect::<Vec<_>>());
             reader.push(body.as_bytes());
             reader.finish()
         });

@@ -18,6 +18,8 @@ pub(super) struct SavedReply {
     pub status: u16,
     /// The header `content-type`.
     pub content_type: Option<String>,
+    /// All of them, one a line.
+    pub headers: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -50,7 +52,12 @@ impl SavedReply {
     /// When its head can't be read, or its body is compressed.
     pub(super) fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
         let Some((head, body)) = split(&file, |line| line.starts_with("HTTP/"))? else {
-            return Ok(Self { status: 200, content_type: None, body: file });
+            return Ok(Self {
+                status: 200,
+                content_type: None,
+                headers: String::new(),
+                body: file,
+            });
         };
         let status = head.first.split(' ').nth(1).and_then(|status| status.parse().ok());
         if head.header("content-encoding").is_some() {
@@ -61,6 +68,11 @@ impl SavedReply {
         Ok(Self {
             status: status.context("the status line has no status")?,
             content_type: head.header("content-type").map(str::to_owned),
+            headers: head
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}\n"))
+                .collect(),
             body,
         })
     }
@@ -116,6 +128,7 @@ mod tests {
         let reply = b"HTTP/1.1 429 Too Many\nContent-Type: text/plain\n\nno\n\nway".to_vec();
         let reply = SavedReply::parse(reply).unwrap();
         assert_eq!((reply.status, reply.content_type.as_deref()), (429, Some("text/plain")));
+        assert_eq!(reply.headers, "Content-Type: text/plain\n");
         assert_eq!(reply.body, b"no\n\nway");
         let packed = b"HTTP/1.1 200\ncontent-encoding: gzip\n\nxx".to_vec();
         assert!(SavedReply::parse(packed).is_err());

@@ -171,6 +171,7 @@ fn try_out(args: &TryArgs) -> anyhow::Result<ExitCode> {
         request: text(request.body),
         status: reply.as_ref().map_or(200, |reply| reply.status),
         content_type: reply.as_ref().and_then(|reply| reply.content_type.clone()),
+        headers: reply.as_ref().map(|reply| reply.headers.clone()).unwrap_or_default(),
         reply: reply.map(|reply| text(reply.body)),
         ..TrialInput::default()
     };

@@ -248,6 +248,9 @@ async fn call(
     let head = ReplyHead { status: reply.status.as_u16(), content_type };
     let found = costs.route(target, &made);
     let mut reader = found.as_ref().map(|found| ReplyReader::new(found.route, head));
+    if let Some(reader) = &mut reader {
+        reader.read_headers(|name| reply.headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    }
     let Received { status, body, broken } = read(reply, reader.as_mut()).await;
     let read = found.zip(reader.map(ReplyReader::finish));
     let probe = target.protocol.probe().filter(|_| request.path.is_none());

@@ -118,7 +118,8 @@ fn encoded(part: &[u8]) -> String {
 pub struct Address {
     /// The base URL may have a path, which stands before a route's.
     pub path: bool,
-    /// Cut from a route's path where the base URL's path ends in it: a doubled `/v1` is one.
+    /// Where routes' paths begin, and a base URL's may end: it is not doubled. A version gives way
+    /// to the one that the base URL has.
     pub prefix: Option<String>,
 }
 
@@ -127,11 +128,44 @@ impl Address {
     #[must_use]
     pub fn join(&self, base: &str, path: &str) -> String {
         let base = base.trim_end_matches('/');
-        let doubled = self.prefix.as_deref().filter(|prefix| base.ends_with(prefix));
-        let rest = doubled.and_then(|prefix| path.strip_prefix(prefix));
-        let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        format!("{base}{}", rest.unwrap_or(path))
+        let without = |prefix| path.strip_prefix(prefix).filter(|it| is_path_or_empty(it));
+        let Some((prefix, rest)) = self.prefix.as_deref().and_then(|it| Some((it, without(it)?)))
+        else {
+            return format!("{base}{path}");
+        };
+        if base.ends_with(prefix) || is_version(prefix) && has_version(base) {
+            return format!("{base}{rest}");
+        }
+        // `/openai/v1` before `/openai/deployments/…`: the call says the version.
+        let unversioned = base.rfind('/').filter(|at| is_version(&base[*at..]));
+        let front = unversioned.and_then(|at| base[..at].strip_suffix(prefix));
+        format!("{}{path}", front.unwrap_or(base))
     }
+}
+
+fn is_path_or_empty(text: &str) -> bool {
+    text.is_empty() || text.starts_with('/')
+}
+
+/// Whether a base URL's path says the version of its API: at its end, or before the name that
+/// vendors of other APIs give to the one that is like OpenAI's.
+fn has_version(base: &str) -> bool {
+    let (front, last) = base.split_at(base.rfind('/').unwrap_or(0));
+    let is_named = matches!(last, "/openai" | "/openapi");
+    is_version(last) || is_named && front.split_inclusive('/').any(is_version_segment)
+}
+
+/// Whether a segment is one like `/v1`, `/v1beta`, `/v1.1` or `/v1beta1`.
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('/').is_some_and(is_version_segment)
+}
+
+fn is_version_segment(segment: &str) -> bool {
+    let Some(version) = segment.trim_end_matches('/').strip_prefix('v') else { return false };
+    let is_number = |b: char| b.is_ascii_digit() || b == '.';
+    let kind = version.trim_start_matches(is_number).trim_end_matches(is_number);
+    let begins = version.starts_with(|b: char| b.is_ascii_digit());
+    begins && matches!(kind, "" | "alpha" | "beta" | "preview")
 }
 
 #[cfg(test)]
@@ -201,5 +235,41 @@ mod tests {
         ] {
             assert_eq!(address.join(base, path), joined, "{base} {path}");
         }
+    }
+
+    #[test]
+    fn a_version_gives_way_to_the_one_of_the_base_url() {
+        let address = Address { path: true, prefix: Some("/v1".to_owned()) };
+        for (base, front) in [
+            ("/api/paas/v4", "/api/paas/v4"),
+            ("/v1beta/openai", "/v1beta/openai"),
+            ("/v1beta1/projects/p/locations/l/endpoints/openapi", "…"),
+            ("/v1/account/gateway/openai", "…"),
+            ("/api/v3", "/api/v3"),
+            ("/v1.1", "/v1.1"),
+            ("/api/anthropic", "/api/anthropic/v1"),
+            ("/v2ray", "/v2ray/v1"),
+            ("/vault", "/vault/v1"),
+            ("/v4/proxy", "/v4/proxy/v1"),
+        ] {
+            let front = if front == "…" { base } else { front };
+            assert_eq!(address.join(base, "/v1/models"), format!("{front}/models"), "{base}");
+        }
+        // Another version is another API.
+        assert_eq!(address.join("/api/v3", "/v2/chat"), "/api/v3/v2/chat");
+        let without = Address { path: true, prefix: None };
+        assert_eq!(without.join("/x/v2", "/v1/tokenize"), "/x/v2/v1/tokenize");
+    }
+
+    #[test]
+    fn a_prefix_that_is_no_version_keeps_that_of_the_call() {
+        let azure = Address { path: true, prefix: Some("/openai".to_owned()) };
+        for base in ["", "/openai", "/openai/v1", "/openai/v1/"] {
+            for path in ["/openai/v1/models", "/openai/deployments/m/chat/completions"] {
+                assert_eq!(azure.join(base, path), path, "{base}");
+            }
+        }
+        assert_eq!(azure.join("/x/openai/v1", "/openai/files"), "/x/openai/files");
+        assert_eq!(azure.join("/x/v1", "/openai/files"), "/x/v1/openai/files");
     }
 }

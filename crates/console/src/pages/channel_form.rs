@@ -247,8 +247,9 @@ fn upstream_fields(
                 .required()
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
-                .hint(lang.say("scheme 和主机; custompass 没有路径",
-                    "scheme and host; of custompass without a path"))))
+                .hint(lang.say("scheme 和主机, 以及厂商给出的路径 (/v1 可省略); custompass 没有路径",
+                    "scheme and host, and the vendor's path (/v1 may be left out); of custompass \
+                     without a path"))))
             (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))

@@ -303,17 +303,43 @@ on_sqlite! {
 
     async fn an_api_below_a_path_is_addressed_there(db: TestDb) {
         let world = World::open(db).await;
-        let base_url = format!("{}/openai/v1", world.upstream.url());
-        let extra = json!({"protocol": "openai", "key": "up-key", "base_url": base_url});
-        world.channel(&["gpt"], extra).await;
-        world.upstream.on("/openai/v1/chat/completions", Reply::json(&json!({"choices": []})));
         let ann = world.payer(0).await;
-
-        // R48: Groq, BigModel and others.
-        world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
+        // R48: Groq, BigModel, Ark, Gemini's compatible API, and OpenAI with and without `/v1`.
+        for (base, front) in [
+            ("/openai/v1", "/openai/v1"),
+            ("/api/paas/v4", "/api/paas/v4"),
+            ("/api/v3", "/api/v3"),
+            ("/v1beta/openai", "/v1beta/openai"),
+            ("", "/v1"),
+            ("/v1", "/v1"),
+            ("/proxy", "/proxy/v1"),
+        ] {
+            let base_url = format!("{}{base}", world.upstream.url());
+            let extra = json!({"protocol": "openai", "key": "up-key", "base_url": base_url});
+            let id = world.channel(&["gpt"], extra).await;
+            let list = json!({"object": "list", "data": [{"id": "gpt"}]});
+            for (path, reply) in [
+                ("/chat/completions", json!({"choices": []})), ("/models/gpt", json!({})),
+                ("/models", list),
+            ] {
+                world.upstream.on(&format!("{front}{path}"), Reply::json(&reply));
+            }
+            world.server.post("/v1/chat/completions", &ann.key, &chat()).await.expect(200);
+            let tried = world.admin().post("/api/channel/test", &json!({"channel_id": id})).await;
+            assert_eq!(tried["ok"], json!(true), "{base}: {tried}");
+            let path = format!("/api/channel/{id}/models");
+            let told = world.admin().post(&path, &json!({})).await;
+            assert_eq!(told["models"], json!(["gpt"]), "{base}");
+            let asked = world.upstream.requests().await;
+            let asked: Vec<_> = asked.iter().rev().take(3).map(|it| it.path().to_owned()).collect();
+            let paths = ["/models", "/models/gpt", "/chat/completions"];
+            assert_eq!(asked, paths.map(|path| format!("{front}{path}")));
+            world.admin().put(&format!("/api/channel/{id}"), &json!({"status": 2})).await;
+        }
 
         // Under CustomPass a path is part of a model.
-        let wrong = json!({"name": "n", "models": ["m"], "base_url": base_url, "key": "k"});
+        let wrong = json!({"name": "n", "models": ["m"], "key": "k",
+            "base_url": format!("{}/v1", world.upstream.url())});
         let refused = world.admin().try_post("/api/channel", &wrong).await.expect(422);
         assert!(refused.text().contains("base_url"), "{}", refused.text());
         let unknown = json!({"name": "n", "models": ["m"], "base_url": "http://up.example",

@@ -61,8 +61,8 @@ impl Default for BreakerConfig {
 pub(crate) enum Entry {
     /// It may.
     Call,
-    /// It may, as the probe whose outcome decides.
-    Probe,
+    /// It may, as the probe whose outcome decides, unless the account breaks after so many pauses.
+    Probe { pauses: u32 },
     /// It was the probe, and its reply has begun.
     Trial,
     /// Not before this many milliseconds.
@@ -132,6 +132,8 @@ pub(crate) struct Breaker {
     failed_users: FailedUsers,
     /// When the account is to be probed, while it is broken.
     account: Option<AccountPause>,
+    /// How often an account has been paused: a probe from before says nothing of the last time.
+    pauses: u32,
     /// Whose last probes have shown nothing, and until when they make no other.
     idle_probers: Vec<(UserId, i64)>,
     trial: Option<Trial>,
@@ -160,6 +162,7 @@ impl Breaker {
             pause_ms: config.pause_ms,
             failed_users: FailedUsers::None,
             account: None,
+            pauses: 0,
             idle_probers: Vec::new(),
             trial: None,
         }
@@ -182,7 +185,7 @@ impl Breaker {
         };
         if now_ms >= until_ms {
             self.state = State::HalfOpen { since_ms: now_ms, user_id };
-            Entry::Probe
+            Entry::Probe { pauses: self.pauses }
         } else if self.is_anothers(user_id) {
             Entry::Call
         } else {
@@ -194,9 +197,9 @@ impl Breaker {
     pub(crate) fn note(&mut self, now_ms: i64, entry: Entry, health: CallHealth, user_id: UserId) {
         match (entry, health) {
             // The account broke meanwhile, and the next probe is of that.
-            (Entry::Probe, CallHealth::Good)
-                if self.has_broken_account() && matches!(self.state, State::Open { .. }) => {}
-            (Entry::Probe, CallHealth::Good) => self.close(),
+            (Entry::Probe { pauses }, CallHealth::Good | CallHealth::Account { .. })
+                if self.has_broken_account() && pauses != self.pauses => {}
+            (Entry::Probe { .. }, CallHealth::Good) => self.close(),
             (Entry::Trial, CallHealth::Bad) if self.is_on_trial(now_ms) => {
                 if let Some(trial) = self.trial.take() {
                     self.failed_users = trial.failed_users;
@@ -206,21 +209,21 @@ impl Breaker {
             }
             // Calls that were under way when it was paused say the same again.
             (Entry::Call | Entry::Trial, CallHealth::Account { .. }) if self.account.is_some() => {}
-            (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Account { probed }) => {
+            (Entry::Call | Entry::Probe { .. } | Entry::Trial, CallHealth::Account { probed }) => {
                 self.pause_account(now_ms, probed);
             }
-            (Entry::Probe, CallHealth::Bad) if self.is_probed_by(user_id) => {
+            (Entry::Probe { .. }, CallHealth::Bad) if self.is_probed_by(user_id) => {
                 self.open_for_longer(now_ms);
             }
-            (Entry::Probe, CallHealth::Unknown) if self.is_probed_by(user_id) => {
+            (Entry::Probe { .. }, CallHealth::Unknown) if self.is_probed_by(user_id) => {
                 self.end_idle_probe(now_ms);
             }
             // A probe that took too long is a call like others.
             (Entry::Call | Entry::Trial, CallHealth::Good)
-            | (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Bad) => {
+            | (Entry::Call | Entry::Probe { .. } | Entry::Trial, CallHealth::Bad) => {
                 self.note_call(now_ms, health == CallHealth::Bad, user_id);
             }
-            (Entry::Call | Entry::Probe | Entry::Trial, CallHealth::Unknown)
+            (Entry::Call | Entry::Probe { .. } | Entry::Trial, CallHealth::Unknown)
             | (Entry::Refused { .. }, _) => {}
         }
     }
@@ -276,7 +279,7 @@ impl Breaker {
     }
 
     fn close(&mut self) {
-        *self = Self::new(self.config);
+        *self = Self { pauses: self.pauses, ..Self::new(self.config) };
     }
 
     /// Pauses the channel for all: its account is broken.
@@ -285,6 +288,7 @@ impl Breaker {
         self.slots = [Slot::default(); SLOTS];
         self.failed_users = FailedUsers::Many;
         self.account = Some(AccountPause { probe_ms });
+        self.pauses = self.pauses.wrapping_add(1);
         self.state = State::Open { until_ms: probe_ms + if probed { PROBE_MS } else { 0 } };
         self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
     }
@@ -409,6 +413,8 @@ mod tests {
         max_pause_ms: 3_000,
     };
 
+    /// A probe before the account ever broke.
+    const PROBE: Entry = Entry::Probe { pauses: 0 };
     const ANN: UserId = UserId(1);
     const BOB: UserId = UserId(2);
     const CID: UserId = UserId(3);
@@ -440,7 +446,7 @@ mod tests {
         breaker.note(1, second, broken, ANN);
         assert!(matches!(breaker.enter(999, BOB), Entry::Refused { .. }), "for all, at once");
         let probe = breaker.enter(1_000, BOB);
-        assert_eq!(probe, Entry::Probe);
+        assert_eq!(probe, Entry::Probe { pauses: 1 });
         breaker.note(1_000, probe, broken, BOB);
         assert!(matches!(breaker.enter(2_999, ANN), Entry::Refused { .. }), "twice as long");
         let probe = breaker.enter(3_000, ANN);
@@ -459,7 +465,7 @@ mod tests {
         breaker.pause_account(20_000, true);
         assert!(!breaker.is_probe_due(21_999) && breaker.is_probe_due(22_000));
         breaker.allow_trial(22_000);
-        assert_eq!(breaker.enter(22_000, BOB), Entry::Probe);
+        assert_eq!(breaker.enter(22_000, BOB), Entry::Probe { pauses: 2 });
         breaker.forget_account();
         assert_eq!(breaker.enter(22_000, BOB), Entry::Call);
     }
@@ -497,9 +503,9 @@ mod tests {
     fn one_probe_decides() {
         let mut breaker = opened();
         assert_eq!(breaker.enter(4, ANN), Entry::Refused { for_ms: 999 });
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         assert!(matches!(breaker.enter(1_004, ANN), Entry::Refused { .. }));
-        breaker.note(1_005, Entry::Probe, CallHealth::Good, ANN);
+        breaker.note(1_005, PROBE, CallHealth::Good, ANN);
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.enter(1_006, ANN), Entry::Call);
     }
@@ -509,8 +515,8 @@ mod tests {
         let mut breaker = opened();
         let mut now = 1_003;
         for pause in [2_000, 3_000, 3_000] {
-            assert_eq!(breaker.enter(now, ANN), Entry::Probe);
-            breaker.note(now, Entry::Probe, CallHealth::Bad, ANN);
+            assert_eq!(breaker.enter(now, ANN), PROBE);
+            breaker.note(now, PROBE, CallHealth::Bad, ANN);
             assert_eq!(breaker.enter(now, ANN), Entry::Refused { for_ms: pause });
             now += pause;
         }
@@ -519,24 +525,24 @@ mod tests {
     #[test]
     fn a_probe_that_found_out_nothing_is_followed_by_another() {
         let mut breaker = opened();
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
-        breaker.note(1_004, Entry::Probe, CallHealth::Unknown, ANN);
-        assert_eq!(breaker.enter(1_006, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
+        breaker.note(1_004, PROBE, CallHealth::Unknown, ANN);
+        assert_eq!(breaker.enter(1_006, ANN), PROBE);
     }
 
     #[test]
     fn a_probe_that_lasts_is_not_waited_for() {
         let mut breaker = opened();
         breaker.failed_users = FailedUsers::Many;
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         assert_eq!(breaker.enter(26_002, BOB), Entry::Refused { for_ms: 1_000 });
         // The user who held it lets others go first, for twice as long.
         assert_eq!(breaker.enter(26_003, ANN), Entry::Refused { for_ms: 50_000 });
-        assert_eq!(breaker.enter(26_004, BOB), Entry::Probe);
+        assert_eq!(breaker.enter(26_004, BOB), PROBE);
         // It ends late, and says nothing of the one that is under way.
-        breaker.note(26_005, Entry::Probe, CallHealth::Unknown, ANN);
+        breaker.note(26_005, PROBE, CallHealth::Unknown, ANN);
         assert_eq!(breaker.enter(26_006, ANN), Entry::Refused { for_ms: 1_000 });
-        breaker.note(26_007, Entry::Probe, CallHealth::Good, BOB);
+        breaker.note(26_007, PROBE, CallHealth::Good, BOB);
         assert_eq!(breaker.enter(26_008, ANN), Entry::Call);
     }
 
@@ -544,29 +550,29 @@ mod tests {
     fn who_probes_in_vain_leaves_the_next_probe_to_others() {
         let mut breaker = opened();
         breaker.failed_users = FailedUsers::Many;
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
-        breaker.note(11_003, Entry::Probe, CallHealth::Unknown, ANN);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
+        breaker.note(11_003, PROBE, CallHealth::Unknown, ANN);
         assert_eq!(breaker.enter(11_003, ANN), Entry::Refused { for_ms: 20_000 });
-        assert_eq!(breaker.enter(11_003, BOB), Entry::Probe);
-        breaker.note(21_003, Entry::Probe, CallHealth::Unknown, BOB);
+        assert_eq!(breaker.enter(11_003, BOB), PROBE);
+        breaker.note(21_003, PROBE, CallHealth::Unknown, BOB);
         // They can't take turns: between them there is room for others.
         assert_eq!(breaker.enter(21_003, ANN), Entry::Refused { for_ms: 10_000 });
         assert_eq!(breaker.enter(21_003, BOB), Entry::Refused { for_ms: 30_000 });
-        assert_eq!(breaker.enter(21_003, CID), Entry::Probe);
+        assert_eq!(breaker.enter(21_003, CID), PROBE);
     }
 
     #[test]
     fn a_probe_whose_reply_breaks_off_pauses_for_longer() {
         let mut breaker = opened();
         for (now, pause) in [(1_003, 2_000), (3_003, 3_000)] {
-            assert_eq!(breaker.enter(now, ANN), Entry::Probe);
+            assert_eq!(breaker.enter(now, ANN), PROBE);
             assert!(breaker.admit(now));
             assert_eq!(breaker.enter(now, ANN), Entry::Call, "its reply has begun");
             breaker.note(now, Entry::Trial, CallHealth::Bad, ANN);
             assert_eq!(breaker.enter(now, ANN), Entry::Refused { for_ms: pause });
             assert_eq!(breaker.enter(now, BOB), Entry::Call, "it is one user's still");
         }
-        assert_eq!(breaker.enter(6_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(6_003, ANN), PROBE);
         assert!(breaker.admit(6_003));
         breaker.note(6_004, Entry::Trial, CallHealth::Good, ANN);
         for _ in 0..4 {
@@ -578,14 +584,14 @@ mod tests {
     #[test]
     fn a_stream_that_was_the_probe_is_no_verdict_on_what_works() {
         let mut breaker = opened();
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         assert!(breaker.admit(1_003));
         breaker.note(1_004, Entry::Call, CallHealth::Good, BOB);
         breaker.note(1_005, Entry::Trial, CallHealth::Bad, ANN);
         assert_eq!(breaker.enter(1_005, ANN), Entry::Call, "others have shown that it works");
 
         let mut breaker = opened();
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         assert!(breaker.admit(1_003));
         breaker.note(26_003, Entry::Trial, CallHealth::Bad, ANN);
         assert_eq!(breaker.enter(26_003, ANN), Entry::Call, "it has lasted too long to tell");
@@ -594,11 +600,29 @@ mod tests {
     #[test]
     fn a_broken_account_is_not_forgotten_for_a_reply_that_has_begun() {
         let mut breaker = opened();
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         breaker.note(1_004, Entry::Call, CallHealth::Account { probed: false }, BOB);
         assert!(!breaker.admit(1_005));
-        breaker.note(1_005, Entry::Probe, CallHealth::Good, ANN);
+        breaker.note(1_005, PROBE, CallHealth::Good, ANN);
         assert!(matches!(breaker.enter(1_006, BOB), Entry::Refused { .. }));
+    }
+
+    #[test]
+    fn a_probe_that_lasts_shows_that_the_account_works() {
+        let mut breaker = Breaker::new(CONFIG);
+        let broken = CallHealth::Account { probed: false };
+        breaker.note(0, Entry::Call, broken, ANN);
+        let slow = breaker.enter(1_000, ANN);
+        assert!(!breaker.admit(1_001), "its reply has to end");
+        assert!(matches!(breaker.enter(26_000, ANN), Entry::Refused { .. }));
+        breaker.note(30_000, slow, CallHealth::Good, ANN);
+        assert_eq!(breaker.enter(30_000, ANN), Entry::Call);
+        // One from before the last pause says nothing of it, in either way.
+        breaker.note(30_001, Entry::Call, broken, BOB);
+        for late in [CallHealth::Good, broken] {
+            breaker.note(30_002, slow, late, ANN);
+            assert_eq!(breaker.enter(30_003, BOB), Entry::Refused { for_ms: 998 });
+        }
     }
 
     #[test]
@@ -623,9 +647,9 @@ mod tests {
         }
         assert_eq!(breaker.enter(6, BOB), Entry::Call, "one failure is no failing upstream");
         // While the first one probes, too.
-        assert_eq!(breaker.enter(1_003, ANN), Entry::Probe);
+        assert_eq!(breaker.enter(1_003, ANN), PROBE);
         assert_eq!(breaker.enter(1_004, BOB), Entry::Call);
-        breaker.note(1_005, Entry::Probe, CallHealth::Bad, ANN);
+        breaker.note(1_005, PROBE, CallHealth::Bad, ANN);
         for _ in 0..2 {
             assert_eq!(breaker.enter(1_006, BOB), Entry::Call);
             breaker.note(1_006, Entry::Call, CallHealth::Bad, BOB);

@@ -216,7 +216,7 @@ impl Channels {
                 Entry::Refused { for_ms } => return Err(Busy { for_ms }),
                 entry => attempt.entry = Some(entry),
             }
-            if attempt.entry == Some(Entry::Probe) {
+            if attempt.is_probe() {
                 attempt.state.show(&breaker);
             }
         }
@@ -380,6 +380,11 @@ impl Attempt {
         Ok(prepared)
     }
 
+    /// Whether its outcome decides about a paused channel.
+    const fn is_probe(&self) -> bool {
+        matches!(self.entry, Some(Entry::Probe { .. }))
+    }
+
     /// A request is sent.
     pub(crate) fn sends(&mut self) {
         self.sent = Some(Instant::now());
@@ -399,7 +404,7 @@ impl Attempt {
     /// An upstream that replies is well, which others need not learn only when the client has read
     /// it all. Whether its account works is known by the reply itself.
     fn report_probe(&mut self) {
-        if self.entry != Some(Entry::Probe) || self.health != CallHealth::Good {
+        if !self.is_probe() || self.health != CallHealth::Good {
             return;
         }
         let (now_ms, mut is_admitted) = (self.channels.now_ms(), false);
@@ -444,7 +449,7 @@ impl Attempt {
         let is_broken = match fault.evidence {
             Evidence::Proof => true,
             // The call that decides after a pause is not asked twice.
-            Evidence::Likely => !probed || self.entry == Some(Entry::Probe),
+            Evidence::Likely => !probed || self.is_probe(),
             Evidence::Hint => false,
         };
         if is_broken {

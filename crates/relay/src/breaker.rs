@@ -304,9 +304,14 @@ impl Breaker {
         is_open && self.account.is_some_and(|account| now_ms >= account.probe_ms)
     }
 
-    /// A free probe works: the next call decides.
+    /// A free probe works: the next call decides. While none comes the account is probed ever more
+    /// seldom.
     pub(crate) fn allow_trial(&mut self, now_ms: i64) {
-        if self.account.is_some() && matches!(self.state, State::Open { .. }) {
+        if let Some(account) = &mut self.account
+            && matches!(self.state, State::Open { .. })
+        {
+            account.probe_ms = now_ms + self.pause_ms;
+            self.pause_ms = self.pause_ms.saturating_mul(2).min(self.config.max_pause_ms);
             self.state = State::Open { until_ms: now_ms };
         }
     }
@@ -468,6 +473,21 @@ mod tests {
         assert_eq!(breaker.enter(22_000, BOB), Entry::Probe { pauses: 2 });
         breaker.forget_account();
         assert_eq!(breaker.enter(22_000, BOB), Entry::Call);
+    }
+
+    #[test]
+    fn an_account_that_nobody_calls_is_probed_ever_more_seldom() {
+        let mut breaker = Breaker::new(CONFIG);
+        breaker.pause_account(0, true);
+        let due = (0..20_000).step_by(100).filter(|now_ms| {
+            let is_due = breaker.is_probe_due(*now_ms);
+            if is_due {
+                breaker.allow_trial(*now_ms);
+            }
+            is_due
+        });
+        assert_eq!(due.collect::<Vec<_>>(), [1_000, 3_000, 6_000, 9_000, 12_000, 15_000, 18_000]);
+        assert_eq!(breaker.enter(20_000, ANN), Entry::Probe { pauses: 1 });
     }
 
     #[test]

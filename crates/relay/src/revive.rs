@@ -2,15 +2,21 @@
 //! free call that its protocol names; and at once when its operator has given it another key.
 
 use crate::account::{AccountFault, AccountWatch, MAX_READ_BYTES};
+use crate::channels::PausedChannel;
 use crate::{Current, Relay};
 use bytes::Bytes;
+use domain::ChannelId;
 use egress::Prepared;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 use store::Channel;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use upstream::{Deadlines, OutboundRequest};
 
@@ -34,22 +40,32 @@ pub(crate) enum Probed {
 }
 
 impl Relay {
-    /// Probes paused channels, until `shutdown`.
+    /// Probes paused channels, until `shutdown`. None waits for another one, which may be slow.
     pub async fn keep_reviving(current: Current, shutdown: CancellationToken) {
+        let mut searches = tokio::time::interval(PAUSE);
+        searches.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut probes, mut under_way) = (FuturesUnordered::new(), HashSet::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-            let relay = current.now();
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = relay.revive() => {}
+                Some(id) = probes.next() => {
+                    under_way.remove(&id);
+                }
+                _ = searches.tick() => {
+                    let relay = current.now();
+                    for paused in relay.due_accounts() {
+                        let id = paused.prepared.channel.id;
+                        if probes.len() < AT_ONCE && under_way.insert(id) {
+                            probes.push(Arc::clone(&relay).revive(paused));
+                        }
+                    }
+                }
             }
         }
     }
 
-    async fn revive(&self) {
+    /// Paused channels that are to be probed now. One that is disabled calls nobody, and waits.
+    fn due_accounts(&self) -> Vec<PausedChannel> {
         let catalog = self.live.catalog.load_full();
         let mut due = Vec::new();
         for paused in self.channels.paused_accounts() {
@@ -58,15 +74,19 @@ impl Relay {
             match now {
                 Some(now) if !is_same_account(old, now) => self.channels.forget_pause(&paused),
                 None => self.channels.forget_pause(&paused),
-                Some(_) if paused.is_due => due.push(paused),
+                Some(now) if paused.is_due && now.is_enabled() => {
+                    due.push(paused);
+                }
                 Some(_) => {}
             }
         }
-        let probing = stream::iter(due).for_each_concurrent(AT_ONCE, |paused| async move {
-            let probed = self.probe(&paused.prepared).await;
-            self.channels.note_probe(&paused, probed);
-        });
-        probing.await;
+        due
+    }
+
+    async fn revive(self: Arc<Self>, paused: PausedChannel) -> ChannelId {
+        let probed = self.probe(&paused.prepared).await;
+        self.channels.note_probe(&paused, probed);
+        paused.prepared.channel.id
     }
 
     async fn probe(&self, prepared: &Prepared) -> Probed {

@@ -203,6 +203,59 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn an_account_that_nobody_calls_is_probed_ever_more_seldom(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(1_000).await;
+        let ask = |model: &str| json!({"model": model, "messages": []});
+        let mut ids = Vec::new();
+        for model in ["slow", "idle", "off"] {
+            let openai = json!({"protocol": "openai", "key": "up-key"});
+            ids.push(world.channel(&[model], openai).await);
+            world.admin().price(model, by_use()).await;
+            let path = format!("/v1/models/{model}");
+            world.upstream.on(&path, error(401, "invalid_api_key"));
+        }
+        let probes = async |model: &str| {
+            let path = format!("/v1/models/{model}");
+            let requests = world.upstream.requests().await;
+            requests.iter().filter(|it| it.path() == path).count()
+        };
+        let probed = async |model: &str, least: usize| {
+            eventually("probes", || async { (probes(model).await >= least).then_some(()) }).await;
+        };
+        world.upstream.on(CHAT, error(401, "invalid_api_key"));
+        world.upstream.on("/v1/models/slow", Reply::hang());
+        world.server.post(CHAT, &ann.key, &ask("slow")).await.expect(401);
+        probed("slow", 1).await;
+
+        // A probe that is slow holds up no other one.
+        let started = Instant::now();
+        for model in ["idle", "off"] {
+            world.server.post(CHAT, &ann.key, &ask(model)).await.expect(401);
+            probed(model, 1).await;
+        }
+        assert!(started.elapsed().as_millis() < 6_000, "{:?}", started.elapsed());
+        for id in &ids[1..] {
+            let broken = format!("custompass_channel_account_broken{{channel_id=\"{id}\"}}");
+            eventually("a pause", || async {
+                (world.server.metric(&broken).await == 1).then_some(())
+            })
+            .await;
+        }
+        let off = format!("/api/channel/{}", ids[2]);
+        world.admin().put(&off, &json!({"status": 2})).await;
+        world.upstream.on("/v1/models/idle", Reply::json(&json!({"id": "idle"})));
+        probed("idle", 2).await;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        assert_eq!((probes("idle").await, probes("off").await), (2, 1));
+
+        world.upstream.on(CHAT, chat());
+        world.server.post(CHAT, &ann.key, &ask("idle")).await.expect(200);
+        world.admin().put(&off, &json!({"status": 1})).await;
+        probed("off", 2).await;
+        world.close().await;
+    }
+
     async fn another_key_ends_the_pause_and_others_are_asked_meanwhile(db: TestDb) {
         let world = World::open(db).await;
         world.upstream.handle(CHAT, |request| {

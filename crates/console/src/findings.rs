@@ -69,6 +69,7 @@ const FOUND: &[Text] = &[
         "无法访问 ({}): 各节点单独计数",
     ),
     ("clean {} h ago: {} users, {} open holds", "{} 小时前核对无误: {} 个用户, {} 笔未结预扣"),
+    ("clean: {} users, {} open holds", "核对无误: {} 个用户, {} 笔未结预扣"),
     ("every model that is served has one", "每个提供的模型都有价格"),
     ("every setting can be used", "所有设置都有效"),
     ("every unfinished task has a node that asks", "每个未完成的任务都有节点在查询"),
@@ -79,6 +80,7 @@ const FOUND: &[Text] = &[
     ),
     ("held by {}", "占用者: {}"),
     ("is not used: each node counts requests per minute for itself", "未使用: 各节点单独计数"),
+    ("is not a setting of this version", "此版本没有这个设置"),
     ("is the one of this database", "与数据库相符"),
     ("is this program's", "与程序版本一致"),
     ("its account at the upstream is broken; the log says why", "上游账户失效, 原因见日志"),
@@ -108,6 +110,10 @@ const FOUND: &[Text] = &[
     ),
     ("without a price, and so are refused: {}", "没有价格, 因此被拒绝: {}"),
     ("without a price, and so cost nothing: {}", "没有价格, 因此免费: {}"),
+    (
+        "there is no garbage collector here; MEMORY_LIMIT sets a ceiling",
+        "本程序没有垃圾回收; 内存上限由 MEMORY_LIMIT 设置",
+    ),
     ("{} % of the last {} calls failed, most with {}", "{} % 失败 (最近 {} 次调用), 最多的是 {}"),
     ("{} % of the last {} calls failed", "{} % 失败 (最近 {} 次调用)"),
     ("{} % of the last {} calls took longer than {} ms", "{} % 的调用 (最近 {} 次) 超过 {} 毫秒"),
@@ -146,6 +152,18 @@ const FOUND: &[Text] = &[
     ("{} tasks were submitted and are not at work yet", "{} 个任务已提交, 尚未开始"),
     ("{} users are below zero, and get 402", "{} 个用户余额低于零, 调用返回 402"),
     ("{} were dropped", "丢失 {} 行"),
+];
+
+/// What stands in the places of others, and has words of its own; both have the same places, in the
+/// same order.
+const PIECES: &[Text] = &[
+    (
+        "{} (a channel has {}: a task's model ends in /submit)",
+        "{} (渠道里的是 {}: 任务的模型以 /submit 结尾)",
+    ),
+    ("{} of {} on channel {}", "{} 个 {} 在渠道 {}"),
+    ("{} of channel {} ({} tasks)", "{} 在渠道 {} ({} 个任务)"),
+    ("process {} ({} as {} from {}), {} for {} s", "进程 {} ({}, 用户 {}, 来自 {}), {} {} 秒"),
 ];
 
 /// A check, what an operator of the console does about it, and the page for that.
@@ -402,6 +420,14 @@ pub(crate) fn in_words(lang: Lang, texts: &[Text], text: &str) -> String {
     words
 }
 
+/// Whether a text of the health check has its Chinese, as a whole or as what stands in another's
+/// place; places are written `{}`.
+#[must_use]
+pub fn has_finding_in_chinese(text: &str) -> bool {
+    let known = [NAMES, FOUND, ON_THE_MACHINE, PIECES].concat();
+    known.iter().any(|(english, _)| *english == text)
+}
+
 /// The name of a check.
 pub(crate) fn name(lang: Lang, check: &HealthCheck) -> String {
     in_words(lang, NAMES, &check.name)
@@ -409,7 +435,27 @@ pub(crate) fn name(lang: Lang, check: &HealthCheck) -> String {
 
 /// What it found.
 pub(crate) fn found(lang: Lang, check: &HealthCheck) -> String {
-    in_words(lang, FOUND, &check.found)
+    let mut words = in_words(lang, FOUND, &check.found);
+    if lang == Lang::Zh {
+        for (english, chinese) in PIECES {
+            words = with_piece(&words, english, chinese);
+        }
+    }
+    words
+}
+
+/// The text with the words of a piece in Chinese, where it has all of them, in order.
+fn with_piece(text: &str, english: &str, chinese: &str) -> String {
+    let (english, chinese) = (english.split("{}"), chinese.split("{}"));
+    let words: Vec<_> = english.zip(chinese).filter(|(english, _)| !english.is_empty()).collect();
+    let mut rest = text;
+    for (english, _) in &words {
+        let Some((_, after)) = rest.split_once(english) else { return text.to_owned() };
+        rest = after;
+    }
+    words
+        .into_iter()
+        .fold(text.to_owned(), |text, (english, chinese)| text.replace(english, chinese))
 }
 
 /// What to do, and the page where it is done, with its label.
@@ -463,8 +509,25 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_a_place_is_said_too() {
+        let models = "priced, and on no enabled channel: img/submit (a channel has img: a task's \
+                      model ends in /submit)";
+        let said = found(Lang::Zh, &check("models", models));
+        assert_eq!(
+            said,
+            "有价格, 但没有启用的渠道提供: img/submit (渠道里的是 img: 任务的模型以 /submit 结尾)"
+        );
+        let asked = "no node asks about 3 of img on channel 2, 1 of film on channel 2";
+        let said = found(Lang::Zh, &check("tasks asked about", asked));
+        assert_eq!(said, "没有节点查询: 3 个 img 在渠道 2, 1 个 film 在渠道 2");
+        // A text that has but some of the words stays as it is.
+        let other = "answers on a host of channel 7";
+        assert_eq!(found(Lang::Zh, &check("service", other)), "在 a host of channel 7 正常应答");
+    }
+
+    #[test]
     fn each_text_has_its_places_in_both() {
-        for (english, chinese) in NAMES.iter().chain(FOUND).chain(ON_THE_MACHINE) {
+        for (english, chinese) in NAMES.iter().chain(FOUND).chain(ON_THE_MACHINE).chain(PIECES) {
             assert_eq!(english.matches("{}").count(), chinese.matches("{}").count(), "{english}");
         }
     }

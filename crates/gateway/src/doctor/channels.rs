@@ -86,10 +86,13 @@ async fn prices(
         _ => model,
     }));
     if let Some(models) = &unpriced {
-        let what = if reject_unpriced { "are refused" } else { "cost nothing" };
+        let found = match reject_unpriced {
+            true => format!("without a price, and so are refused: {models}"),
+            false => format!("without a price, and so cost nothing: {models}"),
+        };
         let remedy = "newapi price set MODEL; CUSTOM_PASS_UNPRICED says whether a model without \
                     a price is free or refused";
-        report.odd("prices", format!("without a price, and so {what}: {models}"), remedy);
+        report.odd("prices", found, remedy);
     }
     if let Some(models) = &unserved {
         let remedy = "put the model into a channel's list, or newapi price delete MODEL";
@@ -101,9 +104,11 @@ async fn prices(
     });
     if let Some(models) = shown(unheld.map(|model| (*model).to_owned())) {
         let remedy = "newapi price set MODEL … --min-hold QUOTA: about what a large call costs";
-        let found = "are priced by units of which no request says how many, and have no least \
-                     hold: a balance of one quota starts any call";
-        report.odd("least holds", format!("{models} {found}"), remedy);
+        let found = format!(
+            "{models} are priced by units of which no request says how many, and have no least \
+             hold: a balance of one quota starts any call"
+        );
+        report.odd("least holds", found, remedy);
     }
     let uncounted = served.iter().filter_map(|model| {
         let serving = enabled.iter().filter(|channel| channel.serves(model));
@@ -112,9 +117,11 @@ async fn prices(
     });
     if let Some(models) = shown(uncounted) {
         let remedy = "a protocol that counts it, a price by what it counts, or one per call";
-        let found = "have a price for a unit that no call of their channel's protocol counts, so \
-                     that it is never charged";
-        report.odd("units", format!("{models} {found}"), remedy);
+        let found = format!(
+            "{models} have a price for a unit that no call of their channel's protocol counts, so \
+             that it is never charged"
+        );
+        report.odd("units", found, remedy);
     }
     if unpriced.is_none() && unserved.is_none() {
         report.good("prices", "every model that is served has one");

@@ -9,6 +9,8 @@ mod recent;
 mod redis;
 mod service;
 mod tasks;
+#[cfg(test)]
+mod translated;
 
 use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
 use crate::wiring;

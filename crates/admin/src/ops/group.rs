@@ -2,15 +2,18 @@
 
 use crate::exact::Decimal;
 use crate::fields::Fields;
+use crate::ops::log::lately;
+use crate::ops::price;
 use crate::ops::record::{self, Subject};
 use crate::page::{Page, PageRequest, Where};
 use crate::{Actor, AdminError, AdminState, exact, words};
-use domain::Ratio;
+use domain::{Quota, Ratio};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Row, Statement, StoreError};
+use store::{Catalog, Row, Statement, StoreError, Value};
 use utoipa::ToSchema;
 
 const COLUMNS: &str = "group_name, ratio, updated_at";
@@ -37,6 +40,22 @@ pub struct GroupView {
     /// How many users are in it, and of whom and what else it is.
     #[serde(flatten)]
     pub members: GroupMembers,
+    /// What the model costs there that cost most in the last 30 days, of those that the group can
+    /// call and that have a price; null: there is none.
+    pub example: Option<GroupExample>,
+}
+
+/// What a model costs in a group, of a user without a ratio of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GroupExample {
+    /// The model.
+    pub model_name: String,
+    /// A call, in quota; of models priced per call.
+    pub a_call: Option<Quota>,
+    /// A million prompt tokens, in quota; of models priced by use.
+    pub prompt_million: Option<Quota>,
+    /// A million completion tokens.
+    pub completion_million: Option<Quota>,
 }
 
 /// Who pays by the ratio of a group, and which channels serve it.
@@ -60,7 +79,7 @@ impl GroupInput {
         let group_name = fields.text("group_name")?;
         let group_name = fields.required("group_name", group_name)?;
         let ratio = fields.ratio("ratio")?.unwrap_or(Ratio::ONE);
-        fields.finish(&["updated_at", "users", "keys", "channels"], &[])?;
+        fields.finish(&["updated_at", "users", "keys", "channels", "example"], &[])?;
         Ok(Self { group_name, ratio })
     }
 }
@@ -71,21 +90,63 @@ fn view(row: &Row) -> Result<GroupView, StoreError> {
         ratio: exact::decimal(row, "ratio")?,
         updated_at: exact::seconds(row.get("updated_at")?),
         members: GroupMembers::default(),
+        example: None,
     })
 }
 
-/// The members of every group that has some.
-async fn members(state: &AdminState) -> Result<BTreeMap<String, GroupMembers>, StoreError> {
-    let mut members: BTreeMap<String, GroupMembers> = BTreeMap::new();
-    let users = "SELECT \"group\" AS name, count(*) AS users FROM users
-        WHERE deleted_at IS NULL GROUP BY 1";
-    for row in state.db.search(users, &[]).await? {
-        members.entry(row.get("name")?).or_default().users = row.get("users")?;
+/// Says of groups who is in them, and what a model costs there.
+async fn complete(state: &AdminState, groups: &mut [GroupView]) -> Result<(), AdminError> {
+    let names: Vec<&str> = groups.iter().map(|group| group.group_name.as_str()).collect();
+    let mut members = members(state, &names).await?;
+    let mut dearest: Vec<_> = lately::of_models(state).await?.into_iter().collect();
+    dearest.sort_by_key(|(_, spent)| Reverse(*spent));
+    // The command line has no live view, and shows no examples.
+    let catalog = state.live.as_ref().map(|live| live.catalog.load());
+    for group in groups {
+        group.members = members.remove(&group.group_name).unwrap_or_default();
+        group.example = catalog.as_ref().and_then(|catalog| {
+            let mut used = dearest.iter().map(|(model, _)| model);
+            used.find_map(|model| example(catalog, &group.group_name, model))
+        });
     }
-    let keys = "SELECT \"group\" AS name, count(*) AS keys FROM tokens
-        WHERE \"group\" IS NOT NULL GROUP BY 1";
-    for row in state.db.search(keys, &[]).await? {
-        members.entry(row.get("name")?).or_default().keys = row.get("keys")?;
+    Ok(())
+}
+
+/// What a model costs in a group that can call it; `None` where that is nothing.
+fn example(catalog: &Catalog, group: &str, model: &str) -> Option<GroupExample> {
+    if catalog.candidates(group, model).is_empty() {
+        return None;
+    }
+    let priced = price::in_group(catalog, group, model).filter(|price| !price.free)?;
+    Some(GroupExample {
+        model_name: priced.model_name,
+        a_call: priced.a_call,
+        prompt_million: priced.prompt_million,
+        completion_million: priced.completion_million,
+    })
+}
+
+/// The members of these groups, of all that have some.
+async fn members(
+    state: &AdminState,
+    names: &[&str],
+) -> Result<BTreeMap<String, GroupMembers>, StoreError> {
+    let mut members: BTreeMap<String, GroupMembers> = BTreeMap::new();
+    if names.is_empty() {
+        return Ok(members);
+    }
+    let values: Vec<Value> = names.iter().map(|name| (*name).into()).collect();
+    let places = (1..=values.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT \"group\" AS name, count(*) AS users, 0 AS keys FROM users
+         WHERE deleted_at IS NULL AND \"group\" IN ({places}) GROUP BY \"group\"
+         UNION ALL
+         SELECT \"group\", 0, count(*) FROM tokens WHERE \"group\" IN ({places}) GROUP BY \"group\""
+    );
+    for row in state.db.search(&sql, &values).await? {
+        let group = members.entry(row.get("name")?).or_default();
+        group.users += row.get::<i64>("users")?;
+        group.keys += row.get::<i64>("keys")?;
     }
     let channels = "SELECT groups, count(*) AS channels FROM channels WHERE status = 1 GROUP BY 1";
     for row in state.db.read(channels, &[]).await? {
@@ -135,9 +196,9 @@ pub async fn put(
 pub async fn get(state: &AdminState, name: &str) -> Result<GroupView, AdminError> {
     let sql = format!("SELECT {COLUMNS} FROM group_ratio WHERE group_name = $1");
     let rows = state.db.read(&sql, &[name.into()]).await?;
-    let group = view(rows.first().ok_or_else(not_found)?)?;
-    let members = members(state).await?.remove(name).unwrap_or_default();
-    Ok(GroupView { members, ..group })
+    let mut group = view(rows.first().ok_or_else(not_found)?)?;
+    complete(state, std::slice::from_mut(&mut group)).await?;
+    Ok(group)
 }
 
 /// A page of the groups that have a ratio.
@@ -148,10 +209,7 @@ pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupVie
     let all = Where::default();
     let mut groups =
         all.page(&state.db, (COLUMNS, "group_ratio", "group_name"), page, view).await?;
-    let mut members = members(state).await?;
-    for group in &mut groups.items {
-        group.members = members.remove(&group.group_name).unwrap_or_default();
-    }
+    complete(state, &mut groups.items).await?;
     Ok(groups)
 }
 

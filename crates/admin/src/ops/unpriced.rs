@@ -4,7 +4,7 @@ use crate::page::{Page, PageRequest, Query};
 use crate::{Actor, AdminError, AdminState};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
-use store::patterns;
+use store::{StoreError, patterns};
 use utoipa::ToSchema;
 
 const SERVED: &str = "SELECT models FROM channels WHERE status = 1";
@@ -52,16 +52,24 @@ pub(super) async fn all(state: &AdminState) -> Result<Vec<UnpricedModel>, AdminE
     Ok(split(state).await?.1)
 }
 
+/// The models of each enabled channel.
+pub(super) async fn served_models(state: &AdminState) -> Result<Vec<Vec<String>>, StoreError> {
+    let rows = state.db.read(SERVED, &[]).await?;
+    let models = rows.iter().map(|row| {
+        let text: String = row.get("models")?;
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
+    });
+    models.collect()
+}
+
 /// What enabled channels serve, by name: models with a price, and those without.
 pub(super) async fn split(
     state: &AdminState,
 ) -> Result<(Vec<String>, Vec<UnpricedModel>), AdminError> {
     let mut served: BTreeMap<String, i64> = BTreeMap::new();
-    for row in state.db.read(SERVED, &[]).await? {
-        let text: String = row.get("models")?;
-        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            *served.entry(name.to_owned()).or_default() += 1;
-        }
+    for name in served_models(state).await?.into_iter().flatten() {
+        *served.entry(name).or_default() += 1;
     }
     let (mut names, mut globs) = (HashSet::new(), Vec::new());
     for row in state.db.read(PRICED, &[]).await? {

@@ -79,6 +79,7 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
                     (sorted_wide(visit, "weight", lang.say("权重", "Weight")))
                     (channel_live::heads(lang))
+                    th.num.hide { (lang.say("今日 $", "Today $")) }
                     (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
                     th { (lang.say("上次测试", "Last test")) }
                     (parts::acts_head(lang))
@@ -110,6 +111,7 @@ fn row(visit: &Visit, channel: &ChannelView) -> Markup {
             td.num.hide { (channel.priority) }
             td.num.hide { (channel.weight) }
             (channel_live::cells(lang, channel))
+            td.num.hide { (show::usd_exact(channel.used_today.unwrap_or_default())) }
             (show::usd_cell(channel.used_quota))
             td { (test_button(visit, id, last_test(lang, channel))) }
             td.acts {

@@ -9,7 +9,8 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
-use admin::ops::group::{self, GroupInput, GroupView};
+use admin::ops::group::{self, GroupExample, GroupInput, GroupView};
+use domain::Quota;
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/groups";
@@ -148,6 +149,7 @@ fn table(visit: &Visit, groups: &[GroupView]) -> Markup {
                 thead { tr {
                     th { (lang.say("分组", "Group")) }
                     th.num { (lang.say("倍率", "Ratio")) }
+                    th.hide { (lang.say("示例价格", "Example")) }
                     th.num { (lang.say("用户", "Users")) }
                     th.num { (lang.say("令牌", "Keys")) }
                     th.num { (lang.say("渠道", "Channels")) }
@@ -167,6 +169,12 @@ fn row(visit: &Visit, group: &GroupView) -> Markup {
         tr {
             td { a href=(edit) { (name) } }
             td.num { (group.ratio.get()) }
+            td.hide {
+                @match &group.example {
+                    Some(example) => (example_price(lang, example)),
+                    None => span.muted { (show::NOTHING) },
+                }
+            }
             td.num { a href={ "/console/users?group=" (step(name)) } {
                 (show::count(group.members.users))
             } }
@@ -183,6 +191,22 @@ fn row(visit: &Visit, group: &GroupView) -> Markup {
                     &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
                         "Delete the ratio of {name}? It counts as 1 from then on. {}",
                         paying(lang, group))))
+            }
+        }
+    }
+}
+
+/// What a model costs in a group.
+fn example_price(lang: Lang, example: &GroupExample) -> Markup {
+    let million =
+        |quota: Option<Quota>| quota.map_or_else(|| html! { (show::NOTHING) }, show::million);
+    html! {
+        span.muted { (example.model_name) ": " }
+        @match example.a_call {
+            Some(quota) => { (show::usd(quota)) " " (lang.say("每次", "a call")) }
+            None => {
+                (million(example.prompt_million)) " / " (million(example.completion_million))
+                " " span.muted { (lang.say("每百万 Tokens", "a million tokens")) }
             }
         }
     }

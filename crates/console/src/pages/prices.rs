@@ -8,7 +8,7 @@ use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
-use admin::ops::ability::{self, AbilityView};
+use admin::ops::ability::{self, AbilityView, ModelDemand};
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::unpriced::{self, UnpricedModel};
 use admin::{AdminError, Page, PageRequest, Query};
@@ -128,6 +128,8 @@ fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
                     th.num { (lang.say("每次 $", "A call $")) }
                     th.num.hide { (lang.say("倍率", "Ratio")) }
                     th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
+                    th.num.hide { (lang.say("渠道", "Channels")) }
+                    th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for price in prices { (row(visit, price, refused)) } }
@@ -167,6 +169,7 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
             td.num.hide.muted {
                 @if by_use.is_some() { (price.completion_ratio.get()) } @else { (show::NOTHING) }
             }
+            (used_cells(name, price.demand))
             td.acts {
                 a href={ "/console/prices/edit?model=" (step(name)) } { (lang.say("编辑", "Edit")) }
                 " "
@@ -179,6 +182,23 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
                             "Delete the price of {name}? The model is free from then on."),
                     }))
             }
+        }
+    }
+}
+
+/// How much a price is used. Those of a pattern stand under other names, so that no list has them.
+fn used_cells(name: &str, ModelDemand { channels, used_30d }: ModelDemand) -> Markup {
+    let is_pattern = name.contains('*');
+    html! {
+        td.num.hide {
+            @if is_pattern || channels == 0 { (show::count(channels)) }
+            @else { a href={ "/console/channels?model=" (step(name)) } { (show::count(channels)) } }
+        }
+        td.num.hide {
+            @if is_pattern || used_30d.0 == 0 { (show::usd_exact(used_30d)) }
+            @else { a href={ "/console/log?type=consume&model=" (step(name)) } {
+                (show::usd_exact(used_30d))
+            } }
         }
     }
 }

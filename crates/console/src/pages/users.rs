@@ -91,6 +91,7 @@ fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup
                     (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
                     th.num.hide { (lang.say("预扣中 $", "On hold $")) }
                     (parts::sorted_head(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
+                    th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
                     (parts::sorted_wide(
                         visit, "request_count", lang.say("计费调用", "Charged calls")
                     ))
@@ -194,6 +195,7 @@ fn row(visit: &Visit, user: &UserView, (held, keys): (Option<&Quota>, KeysOfUser
                 None => span.muted { (show::NOTHING) },
             } }
             (show::usd_cell(user.used_quota))
+            td.num.hide { (show::usd_exact(user.used_30d.unwrap_or_default())) }
             td.num.hide { (show::count(user.request_count)) }
             td.num.hide.broad {
                 @match user.spending.daily_left {

@@ -78,6 +78,7 @@ mod pages_recent;
 mod pages_sizes;
 mod pages_tasks;
 mod pages_usage;
+mod pages_used;
 mod pages_whole;
 mod pages_words;
 mod paid;

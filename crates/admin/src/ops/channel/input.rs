@@ -17,6 +17,7 @@ const IGNORED: &[&str] = &[
     "address_refused",
     "has_key",
     "used_quota",
+    "used_today",
     "placed_by",
     "created_at",
     "updated_at",

@@ -21,6 +21,7 @@ pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;
 pub use write::{copy, create, delete, set_status, update};
 
+use crate::ops::log::lately;
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{ChannelId, Quota, UnixMs, UserId};
@@ -92,6 +93,9 @@ pub struct ChannelView {
     pub remark: String,
     /// What was charged for calls through it.
     pub used_quota: Quota,
+    /// What of it today, in UTC. Of one channel alone it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_today: Option<Quota>,
     /// The administrator below root who decided where it sends keys: keys of other administrators,
     /// and root's, are not sent there. Null: root decided.
     pub placed_by: Option<UserId>,
@@ -158,6 +162,7 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         tag: row.get("tag")?,
         remark: row.get("remark")?,
         used_quota: row.get("used_quota")?,
+        used_today: None,
         placed_by: row.get("placed_by")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
@@ -302,7 +307,14 @@ pub async fn list(
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
     let order = if filter.order.is_empty() { "id" } else { &filter.order };
-    conditions.page(&state.db, (COLUMNS, "channels", order), page, |row| view(state, row)).await
+    let columns = (COLUMNS, "channels", order);
+    let mut page = conditions.page(&state.db, columns, page, |row| view(state, row)).await?;
+    let ids: Vec<ChannelId> = page.items.iter().map(|channel| channel.id).collect();
+    let spent = lately::of_channels(state, &ids).await?;
+    for channel in &mut page.items {
+        channel.used_today = Some(spent.get(&channel.id).copied().unwrap_or_default());
+    }
+    Ok(page)
 }
 
 /// The condition that an item stands in the comma list `column`, whose items may have blanks.

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod export;
 mod filter;
+pub(super) mod lately;
 mod ranges;
 pub mod statement;
 mod sums;

@@ -113,7 +113,7 @@ async fn of_spans(
 
 /// Returns a recent cursor, for PostgreSQL: its planner estimates from values, and can't know that
 /// only few lines are behind a cursor that the query itself reads. There the cursor only advances.
-async fn cursor_before(db: &Db) -> Result<Option<Value>, StoreError> {
+pub(super) async fn cursor_before(db: &Db) -> Result<Option<Value>, StoreError> {
     match db.engine() {
         Engine::Sqlite => Ok(None),
         Engine::Postgres => {

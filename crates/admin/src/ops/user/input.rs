@@ -14,6 +14,7 @@ const IGNORED: &[&str] = &[
     "has_access_token",
     "held",
     "held_for_tasks",
+    "used_30d",
     "request_count",
     "daily_left",
     "monthly_left",

@@ -11,6 +11,7 @@ pub use write::{
 };
 
 use crate::exact::Decimal;
+use crate::ops::log::lately;
 use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{Quota, UnixMs, UserId};
@@ -66,6 +67,9 @@ pub struct UserView {
     pub held_for_tasks: Option<Quota>,
     /// What the user has spent.
     pub used_quota: Quota,
+    /// What of it in the last 30 days, today included: of whole days in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_30d: Option<Quota>,
     /// Paid calls settled.
     pub request_count: i64,
     /// Limits on what is spent.
@@ -94,6 +98,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
         held: None,
         held_for_tasks: None,
         used_quota: row.get("used_quota")?,
+        used_30d: None,
         request_count: row.get("request_count")?,
         spending: SpendingView::read(row, now)?,
         language: row.get("language")?,
@@ -137,9 +142,14 @@ pub async fn list(
     conditions.with_some("status = ?", query.number::<i64>("status")?);
     let now = state.clock.now();
     let read = |row: &Row| view(row, now);
-    conditions
-        .page(&state.db, (&columns(), "users", &page::order(query, SORTED)?), page, read)
-        .await
+    let order = page::order(query, SORTED)?;
+    let mut page = conditions.page(&state.db, (&columns(), "users", &order), page, read).await?;
+    let ids: Vec<UserId> = page.items.iter().map(|user| user.id).collect();
+    let spent = lately::of_users(state, &ids).await?;
+    for user in &mut page.items {
+        user.used_30d = Some(spent.get(&user.id).copied().unwrap_or_default());
+    }
+    Ok(page)
 }
 
 /// One user.

@@ -1,0 +1,76 @@
+//! What lists say of how much is used: of prices, channels, users and groups.
+
+use crate::pages::{Browser, between, lively};
+use crate::world::{Payer, World};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
+
+/// The row of a list that begins with this.
+fn row(page: &str, start: &str) -> String {
+    between(page, start, "</tr>").unwrap_or_else(|| panic!("no {start}: {page}"))
+}
+
+/// What lists say of one call of 80 quota.
+async fn says_what_was_used(world: &World, ann: i64) {
+    let admin = world.admin();
+    let price = admin.get("/api/ability/chat").await;
+    assert_eq!((&price["channels"], &price["used_30d"]), (&json!(1), &json!(80)), "{price}");
+    let pattern = admin.get("/api/ability?model_name=dr*").await[0].clone();
+    let demand = (&pattern["channels"], &pattern["used_30d"]);
+    assert_eq!(demand, (&json!(1), &json!(0)), "{pattern}");
+    let channel = admin.get("/api/channel").await[0].clone();
+    assert_eq!(channel["used_today"], 80, "{channel}");
+    let users = admin.get("/api/user").await;
+    let of_ann = users.as_array().unwrap().iter().find(|user| user["id"] == ann).unwrap();
+    assert_eq!(of_ann["used_30d"], 80, "{of_ann}");
+    let vip = admin.get("/api/group/vip").await;
+    let example = json!({"model_name": "chat", "a_call": null, "prompt_million": 800_000,
+        "completion_million": 800_000});
+    assert_eq!(vip["example"], example, "{vip}");
+
+    let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+    let prices = root.get("/console/prices").await.expect(200).text();
+    let chat = row(&prices, "<a href=\"/console/prices/edit?model=chat\"");
+    for part in ["/console/channels?model=chat\">1<", "model=chat\">$0.000160<"] {
+        assert!(chat.contains(part), "{part}: {chat}");
+    }
+    let channels = root.get("/console/channels").await.expect(200).text();
+    let today = "<td class=\"num hide\">$0.000160</td>";
+    assert!(row(&channels, "<tr id=\"channel-1\"").contains(today), "{channels}");
+    let users = root.get("/console/users").await.expect(200).text();
+    let of_ann = row(&users, &format!("<tr id=\"user-{ann}\""));
+    assert!(of_ann.contains("<td class=\"num hide\">$0.000160</td>"), "{of_ann}");
+    let groups = root.get("/console/groups").await.expect(200).text();
+    assert!(groups.contains("chat: </span>$1.60 / $1.60"), "{groups}");
+}
+
+on_both_databases! {
+    async fn lists_say_what_was_used_lately(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let admin = world.admin();
+        admin.price("dr*", json!({"fixed_quota": 7})).await;
+        says_what_was_used(&world, ann).await;
+        eventually("the lines to be added up", || async {
+            let seen = "UPDATE rollup_cursor SET seen_at = '2020-01-01', horizon = 0
+                WHERE newest > through";
+            if world.db.is_postgres() {
+                world.db.execute(seen).await;
+            }
+            let behind = "SELECT (SELECT max(id) FROM logs WHERE held IS NOT NULL) - through
+                FROM rollup_cursor";
+            (world.db.i64(behind).await <= 0).then_some(())
+        })
+        .await;
+        says_what_was_used(&world, ann).await;
+
+        // A call of a model that a pattern prices counts to the pattern.
+        let ann = Payer { id: ann, token_id: 0, key: String::new() };
+        let key = world.key(&ann, json!({})).await;
+        world.upstream.on("/draw", Reply::text("drawn"));
+        world.pay("draw", &key).await.expect(200);
+        let pattern = admin.get("/api/ability?model_name=dr*").await[0].clone();
+        assert_eq!(pattern["used_30d"], 7, "{pattern}");
+        // What an answer says may be sent back, and is no other price.
+        admin.put("/api/ability", &admin.get("/api/ability/chat").await).await;
+        world.close().await;
+    }
+}

@@ -190,8 +190,7 @@
     let quota = /^\d{1,9}$/.test(times) ? quotaOf(input.value) : null;
     if (quota !== null) quota *= BigInt(times);
     if (event) input.ariaInvalid = quota === null && input.value.trim() ? 'true' : null;
-    // Above the limit the user's name is asked for.
-    for (const asked of all('[data-above]')) asked.hidden = !(quota > BigInt(asked.dataset.above));
+    for (const name of all('[data-above]')) name.hidden = !(quota > BigInt(name.dataset.above));
     const then = document.getElementById('then');
     if (then) {
       const after = BigInt(then.dataset.now) + (takes ? -1n : 1n) * (quota ?? 0n);

@@ -54,11 +54,15 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Effect on the balance.", "对余额的影响。"),
     ("Effect on what the user has spent.", "对用户已消耗额度的影响。"),
     (
-        "Enabled channels that it pauses because their account at the upstream is broken; \
-         at most 50.",
+        "Enabled channels that it pauses because their account at the upstream is broken; at \
+         most 50.",
         "因上游账户失效而由它暂停的启用渠道, 最多 50 个。",
     ),
     ("Enabled channels that serve it.", "服务该分组的启用渠道数。"),
+    (
+        "Enabled channels that serve the model; of a pattern, a model that it prices.",
+        "提供该模型的启用渠道数; 若是通配名称, 提供其定价的模型的渠道数。",
+    ),
     (
         "Enabled channels that the node that answers pauses now, because they fail; at most 50.",
         "已启用, 但应答的节点因其失败而暂停的渠道, 最多 50 个。",
@@ -128,8 +132,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How many routes it has.", "路由数。"),
     ("How many rows change.", "有变化的行数。"),
     (
-        "How many seconds the question about them that has waited longest is late; \
-         null: none waits.",
+        "How many seconds the question about them that has waited longest is late; null: none \
+         waits.",
         "等待最久的查询已滞后多少秒; null: 没有等待。",
     ),
     ("How many there are.", "总数。"),
@@ -160,8 +164,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Its holds; nearly always one.", "它的预扣, 几乎总是一个。"),
     (
-        "Its lease is valid. One that is not has ended without a word, and its holds are ended \
-         by others.",
+        "Its lease is valid. One that is not has ended without a word, and its holds are \
+         ended by others.",
         "租约有效。失效表示节点已意外退出, 其预扣由其他节点结束。",
     ),
     ("Its lines, in order.", "各行, 按顺序。"),
@@ -173,8 +177,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Its status.", "状态。"),
     (
-        "Its submission was accepted with a reply that can't be read. It is not asked about: an \
-         operator settles or refunds it.",
+        "Its submission was accepted with a reply that can't be read. It is not asked about: \
+         an operator settles or refunds it.",
         "提交已被接受, 但应答无法读取。不再查询, 由管理员结算或退还。",
     ),
     ("Its uid.", "任务的 uid。"),
@@ -192,8 +196,7 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "Methods and paths, like `POST /v1/chat/completions`; `{name}` stands for a part of a \
          path, `{+name}` for one that may have slashes, `*` at the end for anything.",
-        "方法和路径, 如 `POST /v1/chat/completions`; `{name}` 表示路径的一段, `{+name}` \
-         可含斜杠, 末尾的 `*` 表示任意内容。",
+        "方法和路径, 如 `POST /v1/chat/completions`; `{name}` 表示路径的一段, `{+name}` 可含斜杠, 末尾的 `*` 表示任意内容。",
     ),
     ("Model as clients ask for it.", "客户端请求的模型名。"),
     ("Model asked for → model sent.", "请求的模型 → 发给上游的模型。"),
@@ -202,14 +205,19 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Models it may call; empty: all.", "可调用的模型; 空: 全部。"),
     ("Models served.", "提供的模型。"),
     (
-        "Models that an enabled channel serves and that have no price: they are free, or refused, \
-         as `CUSTOM_PASS_UNPRICED` says; at most 50, and `/api/price/unpriced` has them all.",
-        "启用的渠道提供而没有价格的模型: 免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定; 最多 50 个, \
-         全部见 `/api/price/unpriced`。",
+        "Models that an enabled channel serves and that have no price: they are free, or \
+         refused, as `CUSTOM_PASS_UNPRICED` says; at most 50, and `/api/price/unpriced` has \
+         them all.",
+        "启用的渠道提供而没有价格的模型: 免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定; 最多 50 个, 全部见 \
+         `/api/price/unpriced`。",
     ),
     (
         "Models that were called: the requests of clients, in steps of 15 minutes. At most 1000.",
         "调用过的模型: 客户端的请求, 每 15 分钟一段, 最多 1000 个。",
+    ),
+    (
+        "Moving more than this to or from a user takes typing the user's name.",
+        "对一名用户的变动超过此值时, 须输入其用户名。",
     ),
     (
         "Name of the header that carries the caller's key upstream.",
@@ -284,8 +292,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The channel.", "渠道。"),
     ("The channels that name it.", "引用它的渠道。"),
     (
-        "The code of the failure, as clients see it; `UPSTREAM_STATUS` and `UPSTREAM_ENVELOPE`: \
-         the upstream's own error was passed on.",
+        "The code of the failure, as clients see it; `UPSTREAM_STATUS` and \
+         `UPSTREAM_ENVELOPE`: the upstream's own error was passed on.",
         "客户端看到的错误码; `UPSTREAM_STATUS` 和 `UPSTREAM_ENVELOPE` 表示原样返回了上游的错误。",
     ),
     ("The first 500 characters of the reply, without the key.", "应答的前 500 个字符, 不含密钥。"),
@@ -387,12 +395,24 @@ const MEANINGS: &[(&str, &str)] = &[
     ("What it is called in English.", "英文名称。"),
     ("What it is worth.", "面值。"),
     ("What it was charged in the end.", "最终的费用。"),
+    (
+        "What its calls cost in the last 30 days, today included: of whole days in UTC.",
+        "最近 30 天 (含今天, 按 UTC 整日) 其调用的费用。",
+    ),
     ("What may stand there.", "允许的值。"),
     (
         "What moved it: `opening` and their amounts add up to `closing`.",
         "余额的变动: `opening` 加上各项金额等于 `closing`。",
     ),
     ("What of it goes back to the balances.", "从中退还到余额的金额。"),
+    (
+        "What of it in the last 30 days, today included: of whole days in UTC.",
+        "其中最近 30 天 (含今天, 按 UTC 整日) 的消耗。",
+    ),
+    (
+        "What of it today, in UTC. Of one channel alone it is left out.",
+        "其中今天 (UTC) 的消耗; 单个渠道的应答中没有。",
+    ),
     ("What the call costs.", "该调用的费用。"),
     ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
     ("What the client named as the model.", "客户端所写的模型。"),
@@ -403,6 +423,11 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "What the last check of the books found on the node that answers: broken rules.",
         "应答的节点上次核对账目发现的不符之处。",
+    ),
+    (
+        "What the model costs there that cost most in the last 30 days, of those that the \
+         group can call and that have a price; null: there is none.",
+        "该分组可调用且有价格的模型中, 最近 30 天费用最高者在此的价格; null: 没有。",
     ),
     (
         "What the upstream says it has, by name; at most 2000.",
@@ -436,10 +461,9 @@ const MEANINGS: &[(&str, &str)] = &[
         "应答原文: 一般是 JSON, 除非提交的应答无法读取。",
     ),
     (
-        "What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, `status`, \
-         `reply`: the reply itself says that the call failed …",
-        "错误的代号: `dns`、`refused`、`tls`、`first_byte_timeout`、`status`、`reply` \
-         (应答本身报告失败) …",
+        "What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, \
+         `status`, `reply`: the reply itself says that the call failed …",
+        "错误的代号: `dns`、`refused`、`tls`、`first_byte_timeout`、`status`、`reply` (应答本身报告失败) …",
     ),
     ("What went wrong, in words.", "错误说明。"),
     ("When it began to count, in seconds since 1970.", "开始计数的时间, Unix 秒。"),

@@ -150,6 +150,7 @@ const SUMMARIES: &[(&str, &str)] = &[
         "What a table would change, line by line; nothing changes",
         "一张价格表会改变什么, 逐行列出; 不作修改",
     ),
+    ("The settings by which pages are made", "决定页面如何显示的设置"),
     ("What all users are told", "对全体用户的公告"),
     (
         "What channels and models are doing now, on the node that answers",

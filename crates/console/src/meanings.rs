@@ -405,14 +405,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "余额的变动: `opening` 加上各项金额等于 `closing`。",
     ),
     ("What of it goes back to the balances.", "从中退还到余额的金额。"),
-    (
-        "What of it in the last 30 days, today included: of whole days in UTC.",
-        "其中最近 30 天 (含今天, 按 UTC 整日) 的消耗。",
-    ),
-    (
-        "What of it today, in UTC. Of one channel alone it is left out.",
-        "其中今天 (UTC) 的消耗; 单个渠道的应答中没有。",
-    ),
     ("What the call costs.", "该调用的费用。"),
     ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
     ("What the client named as the model.", "客户端所写的模型。"),
@@ -423,11 +415,6 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "What the last check of the books found on the node that answers: broken rules.",
         "应答的节点上次核对账目发现的不符之处。",
-    ),
-    (
-        "What the model costs there that cost most in the last 30 days, of those that the \
-         group can call and that have a price; null: there is none.",
-        "该分组可调用且有价格的模型中, 最近 30 天费用最高者在此的价格; null: 没有。",
     ),
     (
         "What the upstream says it has, by name; at most 2000.",

@@ -84,7 +84,7 @@ impl ReplyReading {
     }
 
     /// The usage in tokens. What passed is counted where the upstream counts nothing, or what can't
-    /// be billed.
+    /// be billed; and what it did not come to count, because its stream ended before.
     fn tokens(&self, input_tokens: i64, failed: bool) -> Option<(Usage, Meters)> {
         let mut meters = self.meters;
         let reported = meters.usage();
@@ -103,10 +103,17 @@ impl ReplyReading {
         }
         if is_silent || self.bad_output {
             raise(Meter::Output, &mut usage.completion_tokens, self.text_tokens);
+        } else if self.unreported_tokens > 0 {
+            let with_rest = usage.completion_tokens.saturating_add(self.unreported_tokens);
+            raise(Meter::Output, &mut usage.completion_tokens, with_rest);
         }
         usage.inconsistency = match &self.fault {
             Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
             None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
+            None if self.unreported_tokens > 0 => Some(format!(
+                "estimated: {} tokens came after its last report",
+                self.unreported_tokens
+            )),
             None => self.mismatch.clone(),
         };
         Some((usage, meters))

@@ -151,6 +151,8 @@ pub struct ReplyReading {
     pub bad_output: bool,
     /// Tokens of what was made, text and data, about: for replies that report none.
     pub text_tokens: i64,
+    /// Those of a stream that came after its last count of the reply: no report has them.
+    pub unreported_tokens: i64,
     /// Any text or data was made.
     pub any_text: bool,
 }
@@ -176,6 +178,8 @@ struct ReplyTally {
     estimate: bool,
     continues: bool,
     reports: MeterReports,
+    /// Tokens of what was made until the reply was counted last.
+    reported_tokens: i64,
     fault: Option<MeterFault>,
     message: Option<String>,
     resources: Vec<String>,
@@ -223,7 +227,9 @@ impl DocumentSink<'_> {
         if !walker.is_done() {
             tally.broken += 1;
         }
-        tally.reports.add(&rules.usage, &rules.program, found);
+        if tally.reports.add(&rules.usage, &rules.program, found) {
+            tally.reported_tokens = found.made_tokens();
+        }
         if let Some((meter, text)) = found.worst_count(&rules.program) {
             tally.fault = Some(MeterFault { meter, text: text.to_owned() });
         }
@@ -325,6 +331,7 @@ impl ReplyReader {
         let shape = framer.shape(walker, tally.documents, tally.done);
         let (meters, mismatch) = tally.reports.settle(&rules.usage);
         let plain_tokens = if shape == BodyShape::Opaque { framer.plain_tokens() } else { 0 };
+        let made_tokens = walker.found.made_tokens();
         let account = tally.account || rules.account.iter().any(|it| it.holds_by_status(*status));
         ReplyReading {
             shape,
@@ -342,7 +349,11 @@ impl ReplyReader {
             continues: tally.continues,
             message: tally.message.clone(),
             resources: tally.resources.clone(),
-            text_tokens: walker.found.made_tokens() + plain_tokens,
+            text_tokens: made_tokens + plain_tokens,
+            unreported_tokens: match shape.is_stream() {
+                true => made_tokens - tally.reported_tokens,
+                false => 0,
+            },
             any_text: walker.found.any_made(),
             bad_input: walker.found.bad_input,
             bad_output: walker.found.bad_output,

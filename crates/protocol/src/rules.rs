@@ -110,16 +110,18 @@ struct HeadReport {
 }
 
 impl MeterReports {
-    /// Adds what a document reports.
+    /// Adds what a document reports; returns whether it counts the reply so far, and not the
+    /// request alone.
     pub(crate) fn add(
         &mut self,
         rules: &UsageRules,
         program: &PointerProgram,
         found: &DocumentValues,
-    ) {
+    ) -> bool {
         if found.touched == 0 {
-            return;
+            return false;
         }
+        let (mut counts_reply, mut total) = (false, None);
         for (meter, slots) in &rules.slots {
             if found.touched & bits(slots) == 0 {
                 continue;
@@ -138,6 +140,8 @@ impl MeterReports {
             }) else {
                 continue;
             };
+            counts_reply |= meter.head() == Meter::Output;
+            total = total.or((*meter == Meter::Total).then_some(report.count));
             let known = &mut self.reports[*meter as usize];
             *known = match (*known, rules.merge) {
                 (Some(known), Merge::Max) if known.count >= report.count => Some(known),
@@ -148,6 +152,8 @@ impl MeterReports {
                 _ => Some(report),
             };
         }
+        let read = self.reports[Meter::Input as usize].map_or(0, |report| report.count);
+        counts_reply || total.is_some_and(|total| total > read)
     }
 
     /// Adds what a header counts.

@@ -78,6 +78,9 @@ struct Expect {
     refused: bool,
     #[serde(default)]
     mismatch: bool,
+    /// Something came that no report counts, although there are reports.
+    #[serde(default)]
+    unreported: bool,
     #[serde(default)]
     estimate: bool,
     #[serde(default)]
@@ -247,6 +250,8 @@ fn check_reading(label: &str, case: &Case, reading: &ReplyReading) {
     assert_eq!((reading.account, reading.refused), (expect.account, expect.refused), "{at}");
     assert_eq!(reading.mismatch.is_some(), expect.mismatch, "{at}");
     assert_eq!((reading.estimate, reading.continues), (expect.estimate, expect.continues), "{at}");
+    let unreported = reading.unreported_tokens > 0 && reading.meters.usage().is_some();
+    assert_eq!(unreported, expect.unreported, "{at}");
     if expect.message.is_some() {
         assert_eq!(reading.message, expect.message, "{at}");
     }

@@ -91,12 +91,13 @@ impl AccountWatch {
     /// What the reply said, now that it is over. `echo` is the guard of the channel's key.
     pub(crate) fn finish(self, echo: Option<&EchoGuard>) -> Option<AccountFault> {
         let status = self.status.as_u16();
-        let (is_broken, message) = match self.reader.finish() {
-            Ok(Some(reader)) => {
+        // Of a long reply the beginning is read.
+        let (is_broken, message) = match self.reader.finish_in_part().0 {
+            Some(reader) => {
                 let reading = reader.finish();
                 (reading.account, reading.message)
             }
-            _ => (self.route.is_account_broken_by(status), None),
+            None => (self.route.is_account_broken_by(status), None),
         };
         let message = message.filter(|text| !echo.is_some_and(|it| it.finds_in(text)));
         is_broken.then(|| AccountFault {

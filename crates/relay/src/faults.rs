@@ -312,6 +312,14 @@ pub(crate) fn no_usage() -> Fault {
     Fault::new(FaultKind::UpstreamResponse, zh, en)
 }
 
+pub(crate) fn garbled_reply() -> Fault {
+    let (zh, en) = (
+        "上游响应与其 Content-Encoding 不符",
+        "the upstream's reply is not in its Content-Encoding",
+    );
+    Fault::new(FaultKind::UpstreamResponse, zh, en)
+}
+
 pub(crate) fn bad_estimate() -> Fault {
     let (zh, en) = ("上游的预估响应无效", "the upstream's estimate can't be used");
     Fault::new(FaultKind::UpstreamResponse, zh, en)

@@ -17,6 +17,7 @@
 //! | with a status of 400 and above | | any | released | the reply |
 //! | with a reply | complete | free | – | the reply |
 //! | with a reply | not complete | free | – | as below |
+//! | with a reply that is not in its `Content-Encoding`, collected | complete | paid | released | 502 `UPSTREAM_RESPONSE` |
 //! | with a reply that says it failed, no usage streamed | any | paid | released | the reply |
 //! | with an estimate, not the result | any | paid | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | with any other reply | complete | per call | the price | the reply |
@@ -39,8 +40,8 @@
 //! | … that is too large, or cut | | any | released | 502 |
 //! | … | timed out, client slow, drained out | any | released, `unknown_outcome` | 504, 408, – |
 //!
-//! *Usage* on a route of a protocol is also what is counted here, of the request's text and of what
-//! passed, where the upstream reports none (`reply.rs`).
+//! *Usage* on a route of a protocol is also what is counted here: of the request's text and of what
+//! passed, where the upstream reports none, and of what passed after its last report (`reply.rs`).
 //! *Says it failed*: the envelope's `code` is not 0, an event of the stream is an error, or the
 //! route's protocol calls the reply failed or empty. *Abandoned*: left to the hold's deadline; a
 //! submission, which can't be polled without an id, is released instead, with the same reason.
@@ -75,6 +76,9 @@ pub(crate) struct Reading {
     pub trouble: Option<String>,
     /// Events or lines.
     pub is_stream: bool,
+    /// It is not what its `Content-Encoding` declares, or ends within it: no client can read it to
+    /// its end.
+    pub is_garbled: bool,
     /// Something of what was asked for has come.
     pub has_content: bool,
     /// Broken off, it costs nothing where it is priced per call.
@@ -346,6 +350,9 @@ fn paid(
 ) -> Outcome {
     let client = client_of(end, seen);
     let release = |reason| Money::Release { reason };
+    if reading.is_garbled && seen == Seen::Nothing && end == BodyEnd::Complete {
+        return Outcome::refused("garbled", faults::garbled_reply());
+    }
     // A stream that failed half-way has done the work that its usage reports.
     let worked = reading.is_stream && price.is_by_use() && reading.usage.is_some();
     if reading.failed && !worked {

@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
-use upstream::{Decoded, ReplyBody, SendError};
+use upstream::{BROKEN_ENCODING, Decoded, ReplyBody, SendError};
 use web::Pieces;
 use web::memory::Share;
 
@@ -192,18 +192,23 @@ impl ChargeReader {
     /// What the reply said, now that it is over.
     pub(crate) fn finish(self) -> Reading {
         let Some(body) = self.body else { return Reading::default() };
-        let read = match body.finish() {
-            Ok(Some(reader)) => reader.finish(),
-            Ok(None) => return Reading::default(),
-            Err(why) => {
-                let trouble = Some(format!("unreadable: {why}"));
-                return Reading { trouble, ..Reading::default() };
-            }
+        // Of a compressed stream that breaks off, too, what came is what was delivered.
+        let (reader, unreadable) = body.finish_in_part();
+        let mut reading = match (reader.map(ReplyReader::finish), self.read_as) {
+            (None, _) => Reading::default(),
+            (Some(read), ReadAs::Envelope(needs)) => read_as_envelope(&read, needs),
+            (Some(read), ReadAs::Route { asked, needs, .. }) => read_by_route(read, &asked, needs),
         };
-        match self.read_as {
-            ReadAs::Envelope(needs) => read_as_envelope(&read, needs),
-            ReadAs::Route { asked, needs, .. } => read_by_route(read, &asked, needs),
+        if let Some(why) = unreadable {
+            reading.is_garbled = why == BROKEN_ENCODING;
+            if !reading.is_stream {
+                reading.usage = None;
+            }
+            if reading.usage.is_none() {
+                reading.trouble = Some(format!("unreadable: {why}"));
+            }
         }
+        reading
     }
 }
 
@@ -248,6 +253,7 @@ fn read_by_route(mut read: ReplyReading, asked: &Asked, needs: PriceNeeds) -> Re
         account,
         has_content,
         is_free_when_cut: false,
+        is_garbled: false,
     }
 }
 
@@ -266,6 +272,7 @@ fn read_as_envelope(read: &ReplyReading, needs: PriceNeeds) -> Reading {
         is_stream: read.shape.is_stream(),
         has_content: read.documents > 0,
         is_free_when_cut: false,
+        is_garbled: false,
         resources: Vec::new(),
         account: None,
     }

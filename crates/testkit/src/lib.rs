@@ -40,7 +40,7 @@ pub use pgbouncer::Pgbouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use server::{ROOT_PASSWORD, Server, ServerBuilder, Signal};
-pub use upstream::{Gate, RawServer, Recorded, Reply, Step, Upstream};
+pub use upstream::{Gate, RawServer, Recorded, Reply, Step, Upstream, gzip};
 pub use wait::{PATIENCE, eventually, run, within};
 
 #[doc(hidden)]

@@ -12,6 +12,9 @@ const MAX_EXPANSION: u64 = 200;
 /// This much is inflated regardless of the ratio.
 const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Why a body can't be decoded that is not of the coding that it declares, or breaks off.
+pub const BROKEN_ENCODING: &str = "broken_encoding";
+
 /// The coding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -55,7 +58,7 @@ pub(crate) enum Decoder<W: Write> {
 impl<W: Write> Decoder<W> {
     /// Inflates so many bytes at most; an error when the coding is not supported.
     pub(crate) fn up_to(coding: Coding, to: W, max: u64) -> Result<Self, W> {
-        let limited = |to| Limited { to, taken: 0, given: 0, max };
+        let limited = |to| Limited { to: Some(to), taken: 0, given: 0, max };
         match coding {
             Coding::Plain => Ok(Self::Plain(to)),
             Coding::Gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(limited(to))))),
@@ -120,28 +123,32 @@ impl<W: Write> Decoder<W> {
     pub(crate) fn get_ref(&self) -> Option<&W> {
         match self {
             Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to.as_ref().map(|limited| &limited.to),
-            Self::Gzip(decoder) => Some(&decoder.get_ref().to),
-            Self::Zlib(decoder) => Some(&decoder.get_ref().to),
-            Self::Deflate(decoder) => Some(&decoder.get_ref().to),
+            Self::Undecided(to) => to.as_ref().and_then(|limited| limited.to.as_ref()),
+            Self::Gzip(decoder) => decoder.get_ref().to.as_ref(),
+            Self::Zlib(decoder) => decoder.get_ref().to.as_ref(),
+            Self::Deflate(decoder) => decoder.get_ref().to.as_ref(),
         }
     }
 
-    /// What it was inflated into, once [`Self::finish`] has returned well.
-    fn into_inner(self) -> Option<W> {
+    /// What it was inflated into, as far as it was.
+    fn into_inner(mut self) -> Option<W> {
         match self {
             Self::Plain(to) => Some(to),
-            Self::Undecided(to) => to.map(|limited| limited.to),
-            Self::Gzip(decoder) => decoder.finish().ok().map(|limited| limited.to),
-            Self::Zlib(decoder) => decoder.finish().ok().map(|limited| limited.to),
-            Self::Deflate(decoder) => decoder.finish().ok().map(|limited| limited.to),
+            Self::Undecided(to) => to.and_then(|limited| limited.to),
+            _ => self.limited().and_then(|limited| limited.to.take()),
         }
+    }
+
+    /// Whether bytes have come that must be inflated.
+    fn is_begun(&mut self) -> bool {
+        self.limited().is_some_and(|limited| limited.taken > 0)
     }
 }
 
 /// Forwards inflated bytes, and stops at the limits.
 pub(crate) struct Limited<W> {
-    to: W,
+    /// None once it was taken: a decoder that is dropped writes what it still has.
+    to: Option<W>,
     taken: u64,
     given: u64,
     max: u64,
@@ -154,12 +161,15 @@ impl<W: Write> Write for Limited<W> {
         if is_bomb || self.given > self.max {
             return Err(io::Error::other("inflates to too much"));
         }
-        self.to.write_all(bytes)?;
+        match &mut self.to {
+            Some(to) => to.write_all(bytes)?,
+            None => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
+        self.to.as_mut().map_or(Ok(()), Write::flush)
     }
 }
 
@@ -202,7 +212,7 @@ impl<W: Write> Decoded<W> {
             && let Ok(decoder) = &mut self.decoder
             && decoder.feed(bytes).is_err()
         {
-            self.unreadable = Some("broken_encoding");
+            self.unreadable = Some(BROKEN_ENCODING);
         }
     }
 
@@ -221,24 +231,30 @@ impl<W: Write> Decoded<W> {
         }
     }
 
-    /// Ends the body. The reason, where it could not be decoded: how much was is chance then.
+    /// Ends the body. The reason, where it could not be decoded as a whole.
     ///
     /// # Errors
     /// `content_encoding` is one that is not known; `broken_encoding` is broken, cut, or inflates
     /// to too much.
-    pub fn finish(mut self) -> Result<Option<W>, &'static str> {
-        if let Some(why) = self.unreadable {
-            return Err(why);
+    pub fn finish(self) -> Result<Option<W>, &'static str> {
+        let (to, unreadable) = self.finish_in_part();
+        unreadable.map_or(Ok(to), Err)
+    }
+
+    /// Ends the body: what it was decoded into, as far as it was, and why it was no further. Of a
+    /// coding that is not known nothing is. An empty body is not broken.
+    #[must_use]
+    pub fn finish_in_part(self) -> (Option<W>, Option<&'static str>) {
+        let Self { decoder, mut unreadable } = self;
+        let Ok(mut decoder) = decoder else { return (None, unreadable) };
+        if decoder.is_begun() {
+            // What is inflated already waits in the decoder for more.
+            let _ = decoder.flush();
+            if unreadable.is_none() && decoder.finish().is_err() {
+                unreadable = Some(BROKEN_ENCODING);
+            }
         }
-        if let Ok(decoder) = &mut self.decoder
-            && decoder.finish().is_err()
-        {
-            return Err("broken_encoding");
-        }
-        match self.decoder {
-            Ok(decoder) => Ok(decoder.into_inner()),
-            Err(_) => Err("content_encoding"),
-        }
+        (decoder.into_inner(), unreadable)
     }
 }
 

@@ -30,7 +30,7 @@ mod tls;
 pub use address::{AddressError, BaseUrl};
 pub use body::Payload;
 pub use client::{Client, ClientConfig, Deadlines, OutboundRequest, Reply, redirects_elsewhere};
-pub use decode::Decoded;
+pub use decode::{BROKEN_ENCODING, Decoded};
 pub use echo::{
     EchoGuard, EchoWatch, Echoed, is_part_of_a_text, is_repeated_request, keep_readable_codings,
 };

@@ -2,7 +2,7 @@
 
 use crate::world::{Money, World, by_use, fixed};
 use std::time::Duration;
-use testkit::{Gate, Reply, Step, TestDb, eventually, json, on_both_databases};
+use testkit::{Gate, Reply, Step, TestDb, eventually, gzip, json, on_both_databases};
 
 const ONE: &str = r#"{"choices":[{"delta":{"content":"one"}}]}"#;
 const USED_9: &str = r#"{"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":5}}"#;
@@ -97,6 +97,77 @@ on_both_databases! {
             (world.upstream.open_connections() == 0).then_some(())
         })
         .await;
+        world.close().await;
+    }
+}
+
+on_both_databases! {
+    async fn a_compressed_stream_that_breaks_off_costs_what_came(db: TestDb) {
+        let world = World::open(db).await;
+        let channel = json!({"protocol": "openai", "key": "up-key"});
+        world.channel(&["used", "fixed"], channel).await;
+        world.admin().price("used", by_use()).await;
+        world.admin().price("fixed", fixed(30)).await;
+        let ann = world.payer(100_000).await;
+        let word = |n| json!({"choices": [{"delta": {"content": format!("word{n} ")}}]});
+        let text: Vec<String> = (0..800).map(|n| word(n).to_string()).collect();
+        let path = "/v1/chat/completions";
+        // Cut in its text, and in the trailer behind its usage; and where HTTP ends well.
+        for (events, missing, by_use) in
+            [(text, 500, 900..4_000), (vec![word(1).to_string(), USED_9.to_owned()], 4, 9..10)]
+        {
+            let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            let whole = gzip(events.as_bytes());
+            let part = whole[..whole.len() - missing].to_vec();
+            let reply = Reply::bytes("text/event-stream", part).chunked();
+            let reply = reply.header("Content-Encoding", "gzip");
+            for (ends_well, reply) in [(true, reply.clone()), (false, reply.step(Step::Close))] {
+                world.upstream.on(path, reply);
+                for (model, price) in [("used", by_use.clone()), ("fixed", 30..31)] {
+                    let before = world.money(&ann).await.used;
+                    let body = json!({"model": model, "stream": true,
+                        "messages": [{"role": "user", "content": "hi"}]});
+                    let call = world.server.call("POST", path).key(&ann.key).json(&body);
+                    let mut answer = call.stream().await;
+                    let (_, ended) = read_all(&mut answer).await;
+                    assert_eq!(ended, ends_well, "{model}, {missing}");
+                    let charged = eventually("the charge", || async {
+                        let charged = world.money(&ann).await.used - before;
+                        (charged > 0).then_some(charged)
+                    })
+                    .await;
+                    assert!(price.contains(&charged), "{model}, {missing}: {charged}");
+                }
+            }
+        }
+        world.close().await;
+    }
+
+    async fn a_whole_reply_that_is_not_in_its_encoding_is_free(db: TestDb) {
+        let world = World::open(db).await;
+        world.channel(&["used", "fixed"], json!({"protocol": "openai", "key": "up-key"})).await;
+        world.admin().price("used", by_use()).await;
+        world.admin().price("fixed", fixed(30)).await;
+        let ann = world.payer(1_000).await;
+        let path = "/v1/chat/completions";
+        let usage = json!({"prompt_tokens": 4, "completion_tokens": 5});
+        let whole = json!({"choices": [{"message": {"content": "hi"}}], "usage": usage});
+        let whole = gzip(whole.to_string().as_bytes());
+        for (encoding, body) in [
+            ("gzip", whole[..whole.len() - 4].to_vec()),
+            ("gzip", whole[..3].to_vec()),
+            ("gzip", b"{\"choices\":[]}".to_vec()),
+            ("deflate", vec![0xff; 40]),
+        ] {
+            let reply = Reply::bytes("application/json", body.clone());
+            world.upstream.on(path, reply.header("Content-Encoding", encoding));
+            for model in ["used", "fixed"] {
+                let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
+                let answer = world.server.post(path, &ann.key, &body).await.expect(502);
+                assert!(answer.text().contains("Content-Encoding"), "{}", answer.text());
+            }
+        }
+        assert_eq!(world.money(&ann).await, Money { quota: 1_000, used: 0, calls: 0 });
         world.close().await;
     }
 }

@@ -68,6 +68,25 @@ fn says_why_it_can_not_decode() {
 }
 
 #[test]
+fn keeps_what_was_decoded_before_it_broke() {
+    let body: Vec<u8> = (0..40_000_u32).flat_map(|n| format!("event {n} ").into_bytes()).collect();
+    for (encoding, bytes) in [("gzip", gzip(&body)), ("deflate", zlib(&body))] {
+        let half = &bytes[..bytes.len() / 2];
+        let broken = [half, &[0xff; 64]].concat();
+        for (part, pieces) in [(half, 7), (half, half.len()), (&broken[..], 100)] {
+            let mut decoded = decoded(&[encoding]);
+            part.chunks(pieces).for_each(|piece| decoded.feed(piece));
+            let (read, why) = decoded.finish_in_part();
+            let read = read.expect("what it was decoded into");
+            assert_eq!(why, Some(BROKEN_ENCODING), "{encoding}");
+            assert!(body.starts_with(&read[..read.len().min(100_000)]), "{encoding}");
+            assert!(read.len() > body.len() / 3, "{encoding}: {} of {}", read.len(), body.len());
+        }
+        assert_eq!(decoded(&[encoding]).finish_in_part(), (Some(Vec::new()), None), "{encoding}");
+    }
+}
+
+#[test]
 fn leaves_what_nothing_reads() {
     let mut undecoded = Decoded::undecoded(Vec::new());
     undecoded.feed(b"no gzip");

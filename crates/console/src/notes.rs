@@ -172,6 +172,33 @@ pub(crate) fn line(lang: Lang, content: &str) -> String {
     }
 }
 
+/// What does not add up in a usage, or why its tokens were counted here.
+pub(crate) fn usage(lang: Lang, note: &str) -> String {
+    if lang == Lang::En {
+        return note.to_owned();
+    }
+    let Some(why) = note.strip_prefix("estimated: ") else { return in_chinese(note) };
+    format!("由本网关估算: {}", in_chinese(why))
+}
+
+fn in_chinese(note: &str) -> String {
+    if note == "the upstream reported no usage" {
+        "上游没有报告用量".to_owned()
+    } else if let Some(tokens) = note.strip_suffix(" tokens came after its last report") {
+        format!("上游最后一次报告之后又有 {tokens} Tokens")
+    } else if let Some((total, sum)) =
+        note.strip_prefix("total ").and_then(|rest| rest.split_once(" is not the sum "))
+    {
+        format!("上游报告的总数 {total} 不等于各项之和 {sum}")
+    } else if let Some((part, whole)) = note.split_once(" is more than ") {
+        format!("上游报告的 {part} 多于 {}", whole.trim_end_matches(" has"))
+    } else if let Some((meter, text)) = note.split_once(" is ") {
+        format!("上游报告的 {meter} 为 {text}")
+    } else {
+        note.to_owned()
+    }
+}
+
 fn said(lang: Lang, note: &str) -> String {
     let note = one_of_two(lang, note);
     if let Some(words) = among(REASONS, lang, note) {
@@ -248,6 +275,18 @@ mod tests {
                 (line(Lang::Zh, content).as_str(), line(Lang::En, content).as_str()),
                 (zh, en)
             );
+        }
+        for (note, zh) in [
+            ("estimated: the upstream reported no usage", "由本网关估算: 上游没有报告用量"),
+            (
+                "estimated: 186 tokens came after its last report",
+                "由本网关估算: 上游最后一次报告之后又有 186 Tokens",
+            ),
+            ("estimated: output is 1.5", "由本网关估算: 上游报告的 output 为 1.5"),
+            ("total 9 is not the sum 4", "上游报告的总数 9 不等于各项之和 4"),
+            ("cached 9 is more than input has", "上游报告的 cached 9 多于 input"),
+        ] {
+            assert_eq!((&*usage(Lang::Zh, note), &*usage(Lang::En, note)), (zh, note));
         }
         assert_eq!(code(Lang::En, "status 500"), "status 500");
         let twice = "任务超过最长时限仍未完成 (the task was not finished within its lifetime)";

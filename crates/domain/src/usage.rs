@@ -217,7 +217,22 @@ impl Counts {
     }
 }
 
+/// How what is inconsistent in a usage begins where its tokens were counted here.
+const ESTIMATED: &str = "estimated: ";
+
 impl Usage {
+    /// Says that tokens of it were counted here, and why.
+    #[must_use]
+    pub fn estimated(self, why: impl std::fmt::Display) -> Self {
+        Self { inconsistency: Some(format!("{ESTIMATED}{why}")), ..self }
+    }
+
+    /// Whether tokens of it were counted here, and not by its upstream.
+    #[must_use]
+    pub fn is_estimated(&self) -> bool {
+        self.inconsistency.as_deref().is_some_and(|why| why.starts_with(ESTIMATED))
+    }
+
     /// The prompt without its cached, image and audio part. A report whose parts exceed their
     /// whole has no plain part: the parts are what is billed.
     #[must_use]

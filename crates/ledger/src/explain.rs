@@ -55,6 +55,9 @@ pub struct HoldStory {
     pub formula: String,
     /// The formula with the numbers of the call; empty until it is charged.
     pub calculation: String,
+    /// What does not add up in the usage that was reported, or `estimated: …`: why tokens were
+    /// counted here; mostly empty.
+    pub usage_note: String,
     /// Why a task failed, in its upstream's words; a call's is in its line.
     pub fail_reason: String,
     /// When the hold was made, in milliseconds since 1970.
@@ -203,6 +206,7 @@ fn story(row: &Row) -> Result<HoldStory, StoreError> {
         formula: frozen.as_ref().map(FrozenPrice::formula).unwrap_or_default(),
         price,
         calculation: String::new(),
+        usage_note: String::new(),
         fail_reason: String::new(),
         created_at_ms: made_at(hold_id).map_or(0, |at| at.0),
         closed_at_ms: None,
@@ -219,6 +223,8 @@ impl HoldStory {
             "consume" => {
                 self.state = "settled";
                 self.charged = line.quota;
+                self.usage_note =
+                    detailed(row)?.and_then(|usage| usage.inconsistency).unwrap_or_default();
                 self.calculation = match &frozen {
                     Some(price) if is_by_formula(&line.content) => {
                         calculation(price, row, line.quota)?

@@ -1,7 +1,7 @@
 //! Metrics of the ledger.
 
 use crate::op::{Closed, EndState, Op, OpOutcome};
-use domain::{Quota, Reported};
+use domain::{ChannelId, Quota, Reported, Usage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +15,11 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Channel {
+    channel_id: i64,
+}
+
 /// Handles of all metrics of the ledger, looked up once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -26,6 +31,7 @@ pub struct Metrics {
     overrun: Counter,
     unknown_outcome: Counter,
     bounded: Counter,
+    estimated: Family<Channel, Counter>,
     pub(crate) open_holds: Gauge,
     batch_size: Histogram,
     commit_seconds: Histogram,
@@ -45,6 +51,7 @@ impl Default for Metrics {
             unknown_outcome: kind("unknown_outcome"),
             quota,
             bounded: Counter::default(),
+            estimated: Family::default(),
             open_holds: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
@@ -61,6 +68,11 @@ impl Metrics {
             "custompass_charges_bounded",
             "Charges that max_charge of the price has bounded",
             self.bounded.clone(),
+        );
+        registry.register(
+            "custompass_charges_estimated",
+            "Charges whose tokens were counted here, by the channel that did not report them",
+            self.estimated.clone(),
         );
         registry.register(
             "custompass_open_holds",
@@ -110,6 +122,9 @@ impl Metrics {
                     self.bounded.inc();
                     warn_of_bound(op, closed, reported);
                 }
+                if let Some(channel_id) = estimated_at(op) {
+                    self.estimated.get_or_create(&Channel { channel_id: channel_id.0 }).inc();
+                }
                 if closed.state == EndState::Expired {
                     add(&self.unknown_outcome, closed.released);
                 }
@@ -120,6 +135,12 @@ impl Metrics {
             _ => {}
         }
     }
+}
+
+/// The channel of a settlement whose usage was not reported.
+fn estimated_at(op: &Op) -> Option<ChannelId> {
+    let Op::Settle(_, settlement, _) = op else { return None };
+    settlement.channel_id.filter(|_| settlement.usage.as_ref().is_some_and(Usage::is_estimated))
 }
 
 /// An upstream has reported more than the operator holds possible.

@@ -107,14 +107,14 @@ impl ReplyReading {
             let with_rest = usage.completion_tokens.saturating_add(self.unreported_tokens);
             raise(Meter::Output, &mut usage.completion_tokens, with_rest);
         }
-        usage.inconsistency = match &self.fault {
-            Some(MeterFault { meter, text }) => Some(format!("estimated: {meter} is {text}")),
-            None if is_silent => Some("estimated: the upstream reported no usage".to_owned()),
-            None if self.unreported_tokens > 0 => Some(format!(
-                "estimated: {} tokens came after its last report",
+        let usage = match &self.fault {
+            Some(MeterFault { meter, text }) => usage.estimated(format_args!("{meter} is {text}")),
+            None if is_silent => usage.estimated("the upstream reported no usage"),
+            None if self.unreported_tokens > 0 => usage.estimated(format_args!(
+                "{} tokens came after its last report",
                 self.unreported_tokens
             )),
-            None => self.mismatch.clone(),
+            None => Usage { inconsistency: self.mismatch.clone(), ..usage },
         };
         Some((usage, meters))
     }

@@ -266,7 +266,12 @@ async fn facts(
             }
             @if let Some(usage) = usage {
                 dt { (lang.say("用量", "Usage")) }
-                dd { (used(lang, usage)) }
+                dd {
+                    (used(lang, usage))
+                    @if !hold.usage_note.is_empty() {
+                        div.muted { (notes::usage(lang, &hold.usage_note)) }
+                    }
+                }
             }
             @if let Some(task) = hold.task {
                 dt { (lang.say("任务", "Task")) }
@@ -469,6 +474,10 @@ fn as_text(lang: Lang, story: &Explanation) -> String {
             "model {model}  {state}  held {held} charged {charged} ({dollars}) refunded \
              {refunded}\nformula {formula}\n{calculation}\n"
         ));
+        if !hold.usage_note.is_empty() {
+            text.push_str(&notes::usage(lang, &hold.usage_note));
+            text.push('\n');
+        }
         for line in &hold.lines {
             let kind = type_word(lang, &line.kind).unwrap_or(&line.kind);
             let content = notes::line(lang, &line.content);

@@ -44,6 +44,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if !hold.calculation.is_empty() {
             out::line(format_args!("           {}", hold.calculation));
         }
+        if !hold.usage_note.is_empty() {
+            out::line(format_args!("  usage    {}", hold.usage_note));
+        }
         if !hold.fail_reason.is_empty() {
             out::line(format_args!("  failed   {}", hold.fail_reason));
         }

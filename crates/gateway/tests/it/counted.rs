@@ -77,6 +77,47 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn what_came_after_the_last_count_of_a_stream_is_charged_and_explained(db: TestDb) {
+        let (world, ann) = world_of(db, "anthropic", "claude").await;
+        let began = json!({"type": "message_start", "message": {
+            "role": "assistant", "usage": {"input_tokens": 10, "output_tokens": 1}}});
+        let text = "a few plain words ".repeat(3_000 / 18);
+        let delta = json!({"type": "content_block_delta", "index": 0,
+            "delta": {"type": "text_delta", "text": text}});
+        let error = json!({"type": "error", "error": {"type": "api_error", "message": "no"}});
+        let counted = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 700}});
+        let began = Reply::sse([began.to_string(), delta.to_string()]);
+        for (ends, end, estimated) in [
+            ("without its count", None, true),
+            ("with an error", Some(error), true),
+            ("with its count", Some(counted), false),
+        ] {
+            let reply = match end {
+                Some(end) => began.clone().event(end.to_string()),
+                None => began.clone(),
+            };
+            world.upstream.on("/v1/messages", reply);
+            let before = world.money(&ann).await.used;
+            let answer = world.server.post("/v1/messages", &ann.key, &message(5_000)).await;
+            let charged = world.money(&ann).await.used - before;
+            if estimated {
+                assert!((450..800).contains(&charged), "{ends}: {charged}");
+            } else {
+                assert_eq!(charged, 710, "{ends}");
+            }
+            let id = answer.expect(200).header("x-request-id").unwrap().clone();
+            let told = world.admin().get(&format!("/api/audit/explain/{id}")).await;
+            let note = told["holds"][0]["usage_note"].as_str().unwrap();
+            assert_eq!(note.starts_with("estimated: "), estimated, "{ends}: {told}");
+            let printed = world.server.cli_ok(&["explain", &id]).await;
+            assert_eq!(printed.contains("estimated: "), estimated, "{ends}: {printed}");
+        }
+        let metric = "custompass_charges_estimated_total{channel_id=\"1\"}";
+        assert_eq!(world.server.metric(metric).await, 2);
+        world.close().await;
+    }
+
     async fn an_empty_reply_that_did_something_is_paid(db: TestDb) {
         let (world, ann) = world_of(db, "anthropic", "claude").await;
         let reply = |usage: serde_json::Value| {

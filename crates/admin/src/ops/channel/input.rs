@@ -227,7 +227,23 @@ pub(super) fn check_path_of(base_url: &str, protocol: &Protocol) -> Result<(), A
     if protocol.address.path {
         return Ok(());
     }
-    BaseUrl::parse(base_url).map(drop).map_err(bad_base_url)
+    BaseUrl::parse(base_url).map(drop).map_err(|why| match why {
+        // Elsewhere a model is no path.
+        AddressError::Path if *protocol.name != *egress::CUSTOM_PASS => {
+            let name = &protocol.name;
+            AdminError::field(
+                "base_url",
+                format!(
+                    "配置错误, 协议 {name} 的地址不能带路径, 除非其文档有 [address] path = true"
+                ),
+                format!(
+                    "must not have a path: none stands before those of the protocol {name}, \
+                     unless its document has [address] path = true"
+                ),
+            )
+        }
+        why => bad_base_url(why),
+    })
 }
 
 fn bad_base_url(why: AddressError) -> AdminError {
@@ -357,7 +373,9 @@ mod tests {
         let library = Library::builtin().unwrap();
         let check = |base, name| check_path_of(base, protocol_named(library, name)?);
         assert!(check(base, "openai").is_ok());
-        assert!(check(base, egress::CUSTOM_PASS).is_err());
+        let said = |name| check(base, name).unwrap_err().to_string();
+        assert!(said(egress::CUSTOM_PASS).contains("model name"));
+        assert!(said("fal").contains("[address] path"), "{}", said("fal"));
         assert!(check("https://a.example", egress::CUSTOM_PASS).is_ok());
         assert!(check("https://a.example", "soap").is_err());
     }

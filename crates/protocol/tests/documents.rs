@@ -247,6 +247,32 @@ fn a_pointer_names_no_member_deep_in_a_text() {
 }
 
 #[test]
+fn all_that_is_wrong_is_told_beside_unknown_keys() {
+    let text = format!(
+        "{HEAD}colour = 1\n{ROUTE}modell = [\"body:/x\"]\n[bogus]\nx = 1\ny = [\n  1,\n]\n\
+         [[refusal]]\nat = \"/x\"\n[usage]\nmeterz = {{}}\n[usage.meters]\nimgs = [\"/a\"]\n"
+    );
+    let found = refused(&text);
+    let lines: Vec<_> = found.lines().collect();
+    for said in [
+        "line 3: unknown field `colour`",
+        "line 7: route: unknown field `modell`",
+        "line 8: bogus: unknown field `bogus`",
+        "line 13: refusal: unknown field `refusal`",
+        "line 16: usage: unknown field `meterz`",
+        "line 18: usage.meters.imgs: \"imgs\" is not a meter",
+    ] {
+        assert!(lines.iter().any(|it| it.starts_with(said)), "{said}: {found}");
+    }
+    assert_eq!(lines.len(), 6, "{found}");
+    // Where it can't be left out alone the rest is not looked at.
+    let text = format!("{HEAD}colours = [\n  1,\n]\n{ROUTE}[usage.meters]\nimgs = [\"/a\"]\n");
+    assert_eq!(refused(&text).lines().count(), 1);
+    let many: String = (0..50).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(refused(&format!("{HEAD}{many}{ROUTE}")).lines().count(), 20);
+}
+
+#[test]
 fn a_document_is_bounded() {
     assert!(refused(&"#".repeat(70_000)).contains("larger than 65536 bytes"));
     let routes = (0..300)

@@ -48,12 +48,11 @@ pub(crate) fn compile(
     if text.len() > MAX_DOCUMENT_BYTES {
         return Err(DocumentProblems::whole(format!("is larger than {MAX_DOCUMENT_BYTES} bytes")));
     }
-    let document: Document =
-        toml::from_str(text).map_err(|error| DocumentProblems::toml(text, &error))?;
+    let (document, unknown) = problems::read(text)?;
     let mut found = ProblemList::default();
     let document = inherit(document, known, &mut found);
     let protocol = protocol(&document, known, &mut found);
-    found.ended(text)?;
+    found.ended(text, unknown)?;
     Ok((document, protocol))
 }
 

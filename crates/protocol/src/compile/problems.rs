@@ -1,6 +1,8 @@
 //! What is wrong with a document, and where.
 
+use crate::document::Document;
 use crate::pointer::Pointer;
+use std::borrow::Cow;
 use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -60,6 +62,46 @@ impl DocumentProblems {
     }
 }
 
+/// A document, and its keys that are not known: what they stand for is left out, so that the rest
+/// is checked all the same.
+pub(super) fn read(text: &str) -> Result<(Document, Vec<DocumentProblem>), DocumentProblems> {
+    let (mut left, mut found) = (Cow::Borrowed(text), Vec::new());
+    loop {
+        let error = match toml::from_str(&left) {
+            Ok(document) => return Ok((document, found)),
+            Err(error) => error,
+        };
+        found.extend(DocumentProblems::toml(text, &error).0);
+        match without_unknown(&left, &error).filter(|_| found.len() < MAX_PROBLEMS) {
+            Some(without) => left = Cow::Owned(without),
+            None => return Err(DocumentProblems(found)),
+        }
+    }
+}
+
+/// The text with blanks in the place of a key that is not known, or of its whole section.
+fn without_unknown(text: &str, error: &toml::de::Error) -> Option<String> {
+    let at = error.span().filter(|_| error.message().starts_with("unknown field"))?.start;
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let front = text.get(start..at)?.trim();
+    let is_header = text.get(start..)?.trim_start().starts_with('[');
+    if !front.is_empty() && !is_header {
+        return None;
+    }
+    let (mut left, mut is_first) = (text.get(..start)?.to_owned(), true);
+    let mut is_out = true;
+    for line in text.get(start..)?.split_inclusive('\n') {
+        is_out &= is_first || is_header && !line.trim_start().starts_with('[');
+        is_first = false;
+        match is_out {
+            true => left.extend(line.chars().map(|c| if c == '\n' { c } else { ' ' })),
+            false => left.push_str(line),
+        }
+    }
+    // A value of several lines would leave some of them.
+    DeTable::parse(&left).is_ok().then_some(left)
+}
+
 /// The section that begins or lies at a place, without its brackets.
 fn section(text: &str, at: usize) -> Option<String> {
     let end = text.get(at..)?.find('\n').map_or(text.len(), |len| at + len);
@@ -102,9 +144,13 @@ impl ProblemList {
         value.map_err(|error| self.at(path, error.to_string())).ok()
     }
 
-    /// Nothing, or all that was found, with its lines.
-    pub(crate) fn ended(self, text: &str) -> Result<(), DocumentProblems> {
-        if self.0.is_empty() {
+    /// Nothing, or all that was found, with its lines, behind what was found before.
+    pub(crate) fn ended(
+        self,
+        text: &str,
+        mut before: Vec<DocumentProblem>,
+    ) -> Result<(), DocumentProblems> {
+        if self.0.is_empty() && before.is_empty() {
             return Ok(());
         }
         let root = DeTable::parse(text).ok();
@@ -112,7 +158,8 @@ impl ProblemList {
             let at = root.as_ref().and_then(|root| start_of(root, &path));
             DocumentProblem { line: at.map_or(0, |at| line(text, at)), at: readable(&path), reason }
         };
-        Err(DocumentProblems(self.0.into_iter().map(problem).collect()))
+        before.extend(self.0.into_iter().map(problem));
+        Err(DocumentProblems(before))
     }
 }
 

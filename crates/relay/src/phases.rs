@@ -26,7 +26,7 @@ use crate::resources::{self, ResourceEffect};
 use crate::send::{none_left, send};
 use crate::spoken::{PathMeaning, Spoken, priced_routes};
 use crate::submit::{self, SubmitOptions};
-use crate::surface::{ApiPath, Surface, meant, read_shape, surface};
+use crate::surface::{ApiPath, Surface, meant, read_shape, surface_and_method};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, session, spoken, task_view};
 use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
@@ -125,7 +125,7 @@ async fn handle(
         return Err(faults::out_of_memory());
     }
     let Arrival { mut head, body, peer } = arrival;
-    let surface = surface_of(relay, &head)?;
+    let surface = surface_of(relay, &mut head)?;
     record.trace.call.route(&head.method, surface.route());
     record.errors = surface.errors(&head.headers);
     check_no_websocket(&surface, &head.headers)?;
@@ -347,12 +347,14 @@ async fn execute(
     }
 }
 
-fn surface_of(relay: &Relay, head: &Parts) -> Result<Surface, Fault> {
+fn surface_of(relay: &Relay, head: &mut Parts) -> Result<Surface, Fault> {
     let catalog = relay.live.catalog.load();
     let is_model = |name: &str| catalog.model_exists(name);
     let (protocols, reads) = (catalog.spoken_protocols(), read_shape(&head.headers));
     let meaning = PathMeaning { is_model: &is_model, protocols, reads };
-    surface(meaning, &head.method, head.uri.path())
+    let (surface, method) = surface_and_method(meaning, &head.method, head.uri.path())?;
+    head.method = method;
+    Ok(surface)
 }
 
 /// The API that a call under `/pass` speaks though its path is the name of a model: where no

@@ -222,6 +222,25 @@ pub(crate) fn surface(
 /// The paths that one which is nearly right may mean.
 pub(crate) fn meant<'a>(
     meaning: PathMeaning<'a>,
+/// The same, and the method by which it is served: a `HEAD` that no route has is a `GET` whose body
+/// is not sent, where that costs nothing.
+pub(crate) fn surface_and_method(
+    meaning: PathMeaning<'_>,
+    method: &Method,
+    path: &str,
+) -> Result<(Surface, Method), Fault> {
+    let exact = surface(meaning, method, path);
+    if *method == Method::HEAD && !exact.as_ref().is_ok_and(|it| it.is_known(meaning)) {
+        let read = surface(meaning, &Method::GET, path);
+        if let Ok(Surface::Api(api)) = read
+            && (api.list().is_some() || api.spoken.as_ref().is_some_and(Spoken::is_free))
+        {
+            return Ok((Surface::Api(api), Method::GET));
+        }
+    }
+    Ok((exact?, method.clone()))
+}
+
     method: &'a Method,
     path: &str,
 ) -> impl Iterator<Item = (String, Surface)> + use<'a> {

@@ -228,4 +228,33 @@ on_both_databases! {
         assert_eq!(world.money(&ann).await.used, 1);
         world.close().await;
     }
+
+    async fn a_head_is_a_get_without_its_body(db: TestDb) {
+        let world = World::open(db).await;
+        let file = json!({"id": "file-1", "object": "file", "bytes": 3});
+        world.upstream.on("/v1/files", Reply::json(&file));
+        world.upstream.on("/v1/files/file-1", Reply::json(&file));
+        world.upstream.on("/head", Reply::text("a model's own"));
+        let openai = json!({"protocol": "openai", "key": "up-key"});
+        world.channel(&["m", "files"], openai).await;
+        world.channel(&["gem"], json!({"protocol": "gemini", "key": "up-key"})).await;
+        world.channel(&["head"], json!({})).await;
+        let ann = world.payer(100).await;
+        let upload = world.server.call("POST", "/v1/files").key(&ann.key);
+        upload.json(&json!({"purpose": "x"})).send().await.expect(200);
+        for path in ["/v1/models", "/v1/files", "/v1/files/file-1", "/v1beta/models"] {
+            let call = |method: &str| world.server.call(method, path).key(&ann.key).send();
+            let (get, head) = (call("GET").await.expect(200), call("HEAD").await);
+            assert_eq!(head.status, 200, "{path}");
+            assert_eq!(head.text(), "", "{path}");
+            assert_eq!(head.header("Content-Type"), get.header("Content-Type"), "{path}");
+        }
+        // What no API has is the model's own affair.
+        let head = world.server.call("HEAD", "/pass/head").key(&ann.key).send().await.expect(200);
+        assert_eq!(head.text(), "");
+        assert_eq!(world.upstream.requests().await.pop().unwrap().method, "HEAD");
+        let gone = world.server.call("HEAD", "/v1/files/file-2").key(&ann.key).send().await;
+        assert_eq!(gone.status, 404);
+        world.close().await;
+    }
 }

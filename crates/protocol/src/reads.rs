@@ -45,6 +45,12 @@ fn said(refusal: &RefusalSection) -> impl std::fmt::Debug + use<'_> {
 }
 
 impl ProtocolRoute {
+    /// Whether it is of any path behind a front, so that not all of them need be calls.
+    #[must_use]
+    pub fn takes_any(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.open)
+    }
+
     /// Whether a request of both is read by another route as it is by this one: it has the same
     /// model and price, and may say the same.
     #[must_use]

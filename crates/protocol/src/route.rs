@@ -47,7 +47,7 @@ pub struct RoutePattern {
     methods: Vec<&'static str>,
     parts: Vec<PathPart>,
     /// It ends in `/*`: anything may follow.
-    open: bool,
+    pub(crate) open: bool,
     ends: PathEnds,
 }
 

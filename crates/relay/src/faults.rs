@@ -119,6 +119,14 @@ pub(crate) fn no_key() -> Fault {
     Fault::new(FaultKind::Unauthenticated, zh, en)
 }
 
+pub(crate) fn two_keys() -> Fault {
+    let (zh, en) = (
+        "请求中有两个不同的 API 令牌, 请只发送一个",
+        "the request has two API keys that differ; send one of them",
+    );
+    Fault::new(FaultKind::Unauthenticated, zh, en)
+}
+
 pub(crate) fn which_path(paths: impl Iterator<Item = String>) -> Fault {
     let paths = paths.collect::<Vec<_>>().join(", ");
     let zh = format!("没有这个路径; 您要的可能是: {paths}");
@@ -252,6 +260,18 @@ pub(crate) fn model_not_listed() -> Fault {
     Fault::new(FaultKind::ModelNotFound, zh, en)
 }
 
+/// What stands behind a front that takes any path may be no call at all, and is not counted.
+pub(crate) fn call_not_counted(model: &str) -> Fault {
+    Fault::new(
+        FaultKind::ModelNotFound,
+        format!("模型 {model} 没有此接口, 或其用量无法得知: 请检查路径; 按次计费的模型才可调用"),
+        format!(
+            "{model} has no such call, or none that is counted: check the path; only a model with \
+             a price per call takes any"
+        ),
+    )
+}
+
 pub(crate) fn model_not_spoken() -> Fault {
     let (zh, en) = (
         "该模型的渠道不支持此接口协议, 请改用该模型的接口地址",
@@ -263,6 +283,15 @@ pub(crate) fn model_not_spoken() -> Fault {
 pub(crate) fn no_channel(retry_after_s: u32) -> Fault {
     let (zh, en) = ("当前没有可用渠道提供该模型", "no channel serves this model now");
     Fault::new(FaultKind::NoChannel, zh, en).retry_after(retry_after_s)
+}
+
+/// It may be a path that such a document has.
+pub(crate) fn protocol_unread() -> Fault {
+    let (zh, en) = (
+        "没有该模型或路径; 有渠道的协议文档无法使用, 它可能属于该协议",
+        "no such model or path, unless a protocol has it that a channel names and can't be used",
+    );
+    Fault::new(FaultKind::Config, zh, en)
 }
 
 pub(crate) fn bad_price() -> Fault {

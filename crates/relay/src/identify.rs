@@ -49,7 +49,7 @@ pub(crate) async fn identify(
     address: IpAddr,
     now: UnixMs,
 ) -> Result<Caller, Fault> {
-    let key = key_of(headers).ok_or_else(faults::no_key)?;
+    let key = key_of(headers)?.ok_or_else(faults::no_key)?;
     let identity = admitted(live, key, address, now).await?;
     let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;
     key.set_sensitive(true);
@@ -76,12 +76,12 @@ async fn admitted(
 
 /// Whether a client has presented a key.
 pub(crate) fn has_key(headers: &HeaderMap) -> bool {
-    key_of(headers).is_some()
+    key_of(headers).map_or(true, |key| key.is_some())
 }
 
-/// The key in a request's headers, in the forms that clients send it. Two that differ are none:
+/// The key in a request's headers, in the forms that clients send it. Two that differ are refused:
 /// which of them pays would be a guess.
-fn key_of(headers: &HeaderMap) -> Option<&str> {
+fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bare = authorization.map(|text| match text.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
@@ -92,8 +92,11 @@ fn key_of(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim));
     let is_key = |key: &&str| key.starts_with(PREFIX) && key.len() <= MAX_KEY_CHARS;
     let mut keys = bare.into_iter().chain(others).filter(is_key);
-    let key = keys.next()?;
-    keys.all(|other| other == key).then_some(key)
+    let first = keys.next();
+    match keys.all(|other| Some(other) == first) {
+        true => Ok(first),
+        false => Err(faults::two_keys()),
+    }
 }
 
 fn check(identity: &Identity, address: IpAddr, now: UnixMs) -> Result<(), Fault> {
@@ -154,7 +157,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        key_of(&map).map(str::to_owned)
+        key_of(&map).unwrap().map(str::to_owned)
     }
 
     #[test]
@@ -178,8 +181,15 @@ mod tests {
         assert_eq!(key_in(&[]), None);
         let same = [("authorization", "Bearer sk-a"), ("x-goog-api-key", "sk-a")];
         assert_eq!(key_in(&same).as_deref(), Some("sk-a"));
-        let differ = [("authorization", "Bearer sk-a"), ("api-key", "sk-b")];
-        assert_eq!(key_in(&differ), None, "which of them pays?");
+    }
+
+    #[test]
+    fn two_keys_that_differ_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer sk-a"));
+        headers.append(API_KEY, HeaderValue::from_static("sk-b"));
+        let fault = key_of(&headers).unwrap_err();
+        assert!(fault.en.contains("two API keys") && has_key(&headers), "which of them pays?");
     }
 
     #[test]

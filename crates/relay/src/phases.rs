@@ -298,10 +298,15 @@ fn candidates_for<'a>(
         let channel = vec![route::pinned(catalog, identity, id)?];
         return Ok(route::reading(&channel, reads)?.into_owned().into());
     }
-    if api.and_then(|api| api.spoken.as_ref()).is_some_and(Spoken::names_nothing) {
+    let spoken = api.and_then(|api| api.spoken.as_ref());
+    if spoken.is_some_and(Spoken::names_nothing) {
         return Ok(route::any_that(catalog, identity, reads)?.into());
     }
-    let candidates = route::candidates(catalog, identity, model.as_str())?;
+    let candidates = route::candidates(catalog, identity, model.as_str());
+    let candidates = candidates.map_err(|fault| match spoken {
+        Some(_) => fault,
+        None => route::or_unread(catalog, identity, fault),
+    })?;
     let reading = route::reading(candidates, reads)?;
     match pinned {
         None => Ok(reading),
@@ -488,7 +493,9 @@ async fn answer_ourselves(
         Surface::Usage => billing::usage(&relay.db, identity, relay.clock.now()).await?,
         Surface::Tasks(call) => task_view::answer(relay, call, (&head, body), caller).await?,
         Surface::Api(api) => answer_list(relay, caller, &api, &head).await?,
-        Surface::Pass(_) | Surface::Unknown => return Err(faults::not_found()),
+        Surface::Pass(_) | Surface::Unknown => {
+            return Err(route::or_unread(&catalog, identity, faults::not_found()));
+        }
     };
     Ok(Delivery::Whole(response))
 }

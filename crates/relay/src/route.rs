@@ -2,7 +2,7 @@
 
 use crate::identify::{group_of, may_call};
 use crate::{RelayConfig, faults};
-use domain::{ChannelId, Fault, Pricing, Ratio};
+use domain::{ChannelId, Fault, FaultKind, Pricing, Ratio};
 use std::borrow::Cow;
 use std::sync::Arc;
 use store::{Catalog, Channel, DEFAULT_GROUP, Identity};
@@ -32,6 +32,17 @@ pub(crate) fn candidates<'a>(
         (true, true) => faults::no_channel(30),
         (false, _) => faults::model_not_found(),
     })
+}
+
+/// Why there is no such model or path, where no protocol has it: the document that has it may be
+/// one that can't be used now.
+pub(crate) fn or_unread(catalog: &Catalog, identity: &Identity, fault: Fault) -> Fault {
+    let is_missing = matches!(fault.kind, FaultKind::ModelNotFound | FaultKind::NotFound);
+    let group = group_of(identity);
+    let mut offered = catalog.channels().iter().filter(|channel| channel.is_offered_to(group));
+    let is_unread =
+        |channel: &Arc<Channel>| channel.is_enabled() && egress::protocol_of(channel).is_err();
+    if is_missing && offered.any(is_unread) { faults::protocol_unread() } else { fault }
 }
 
 /// The channel that has what a call is about which names no model.

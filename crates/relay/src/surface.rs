@@ -98,7 +98,10 @@ impl ApiPath {
         }
         match (route.map(|route| route.price), price.is_by_use()) {
             (Some(PriceWord::Use), false) => Err(faults::priced_by_use_alone(model)),
-            (Some(PriceWord::Call), true) => Err(faults::priced_per_call_alone(model)),
+            (Some(PriceWord::Call), true) => Err(match route.is_some_and(|it| it.takes_any()) {
+                true => faults::call_not_counted(model),
+                false => faults::priced_per_call_alone(model),
+            }),
             _ => Ok(()),
         }
     }
@@ -219,9 +222,6 @@ pub(crate) fn surface(
     }
 }
 
-/// The paths that one which is nearly right may mean.
-pub(crate) fn meant<'a>(
-    meaning: PathMeaning<'a>,
 /// The same, and the method by which it is served: a `HEAD` that no route has is a `GET` whose body
 /// is not sent, where that costs nothing.
 pub(crate) fn surface_and_method(
@@ -241,6 +241,9 @@ pub(crate) fn surface_and_method(
     Ok((exact?, method.clone()))
 }
 
+/// The paths that one which is nearly right may mean.
+pub(crate) fn meant<'a>(
+    meaning: PathMeaning<'a>,
     method: &'a Method,
     path: &str,
 ) -> impl Iterator<Item = (String, Surface)> + use<'a> {

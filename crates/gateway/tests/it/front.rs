@@ -257,4 +257,24 @@ on_both_databases! {
         assert_eq!(gone.status, 404);
         world.close().await;
     }
+
+    async fn what_is_wrong_is_said_so_that_nobody_tries_again(db: TestDb) {
+        let world = World::open(db).await;
+        world.channel(&["gpt"], json!({"protocol": "azure", "key": "up-key"})).await;
+        world.admin().price("gpt", by_use()).await;
+        let (ann, bob) = (world.payer(100).await, world.payer(100).await);
+        let body = json!({"messages": []});
+        for path in ["gpt%2Fx/chat/completions", "gpt/chat/completion"] {
+            let path = format!("/openai/deployments/{path}");
+            let answer = world.server.post(&path, &ann.key, &body).await;
+            let answer = answer.expect_error(404, "model_not_found");
+            assert!(answer.text().contains("check the path"), "{}", answer.text());
+        }
+        let two = world.server.call("POST", "/openai/deployments/gpt/chat/completions");
+        let two = two.key(&ann.key).header("api-key", &bob.key).json(&body).send().await;
+        let two = two.expect(401).text();
+        assert!(two.contains("two API keys"), "{two}");
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
+    }
 }

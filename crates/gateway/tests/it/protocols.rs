@@ -126,6 +126,10 @@ on_both_databases! {
             (said.status == 503 && said.json()["error"]["code"] == "CONFIG_ERROR").then_some(())
         })
         .await;
+        for path in ["/v2/draw", "/pass/v2/draw"] {
+            let said = world.server.post(path, &ann.key, &draw).await;
+            said.expect_error(503, "CONFIG_ERROR");
+        }
         let listed = admin.get("/api/protocol").await;
         let mine = listed.as_array().unwrap().iter().find(|it| it["name"] == "mine").unwrap();
         assert!(mine["problem"].as_str().unwrap().contains("line 1"), "{mine}");

@@ -199,7 +199,7 @@ on_both_databases! {
         // Of what else there is at a deployment nobody says what it uses.
         world.admin().price("tts", by_use()).await;
         let other = "/openai/deployments/tts/extensions/x";
-        world.server.post(other, &ann.key, &body).await.expect_error(503, "CONFIG_ERROR");
+        world.server.post(other, &ann.key, &body).await.expect_error(404, "model_not_found");
         world.close().await;
     }
 

@@ -413,6 +413,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "客户端看到的说明, 中文; 空: 上游的原话, 或没有说明。",
     ),
     (
+        "What the last charges of the model would have been at this price.",
+        "按此价格, 该模型最近的收费应为多少。",
+    ),
+    (
         "What the last check of the books found on the node that answers: broken rules.",
         "应答的节点上次核对账目发现的不符之处。",
     ),

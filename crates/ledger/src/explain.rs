@@ -298,7 +298,7 @@ fn made_at(id: Uuid) -> Option<UnixMs> {
 
 /// Whether the charge of a line with this text is what the price's formula comes to. One whose hold
 /// was lost is charged by its usage all the same.
-fn is_by_formula(content: &str) -> bool {
+pub(crate) fn is_by_formula(content: &str) -> bool {
     let note = content.strip_prefix(HOLD_LOST).unwrap_or(content).trim_start();
     note.is_empty() || ChargeNote::is_of_bound(note)
 }
@@ -310,15 +310,19 @@ fn detailed(row: &Row) -> Result<Option<Usage>, StoreError> {
     Ok(usage.and_then(|usage| serde_json::from_value(usage).ok()))
 }
 
-/// The formula with the numbers of a line.
-fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
-    let usage = match detailed(row)? {
+/// What a line counts.
+pub(crate) fn counts(row: &Row) -> Result<Usage, StoreError> {
+    Ok(match detailed(row)? {
         Some(usage) => usage,
         None => Usage {
             prompt_tokens: row.get("prompt_tokens")?,
             completion_tokens: row.get("completion_tokens")?,
             ..Usage::default()
         },
-    };
-    Ok(price.calculation(&usage, charged))
+    })
+}
+
+/// The formula with the numbers of a line.
+fn calculation(price: &FrozenPrice, row: &Row, charged: Quota) -> Result<String, StoreError> {
+    Ok(price.calculation(&counts(row)?, charged))
 }

@@ -35,6 +35,7 @@ mod prices;
 mod prospect;
 mod recount;
 mod redemption;
+mod repriced;
 pub mod rollups;
 mod row_cache;
 mod rows;
@@ -62,6 +63,7 @@ pub use op::{
 pub use prospect::{TaskProspect, task_prospect};
 pub use recount::recount;
 pub use redemption::Redemption;
+pub use repriced::{ChargedLine, charged_lines};
 pub use spending::{LimitReached, Period, SpendingView};
 pub use task::{Charge, NewTask, TaskEnd, TaskRecord, TaskRef};
 pub use tasks::FinishedTask;

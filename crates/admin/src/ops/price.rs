@@ -1,10 +1,13 @@
 //! What a user pays: the models of their group, with every ratio in the price.
 
 use super::ability::AbilityInput;
+use super::log::{self, LogFilter, LogView};
 use super::user;
 use crate::fields::Fields;
+use crate::page::PageRequest;
 use crate::{Actor, AdminError, AdminState, exact};
-use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, Usage, UserId};
+use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, UnixMs, Usage, UserId};
+use ledger::charged_lines;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -90,6 +93,24 @@ pub struct PricePreview {
     pub charge: Quota,
     /// What is held before it.
     pub hold: Quota,
+    /// What the last charges of the model would have been at this price.
+    pub last_charges: LastCharges,
+}
+
+/// The last charges of a model, at most 100, as they were and as another price would have made
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LastCharges {
+    /// Charges that are compared.
+    pub charges: i64,
+    /// What they were.
+    pub charged: Quota,
+    /// What they would have been: by the counts of their lines, and the ratios of their group and
+    /// user.
+    pub would_be: Quota,
+    /// Charges left out: their line does not say what the price depends on (counts, or what the
+    /// request said), or they were charged by no formula.
+    pub left_out: i64,
 }
 
 /// What a price would come to, for a user or for one without a ratio of their own. Nothing is
@@ -135,7 +156,35 @@ pub async fn preview(
         calculation: frozen.calculation(&input.usage, charge),
         charge,
         hold: frozen.first_hold(None).map_err(too_large)?,
+        last_charges: last_charges(state, actor, &input.price).await?,
     })
+}
+
+/// Compares the last charges of a model with what a price would have made of them.
+async fn last_charges(
+    state: &AdminState,
+    actor: &Actor,
+    price: &AbilityInput,
+) -> Result<LastCharges, AdminError> {
+    let model = Some(price.model_name.clone());
+    let filter = LogFilter { r#type: Some("consume"), model, ..LogFilter::default() };
+    let lines = log::list(state, actor, false, &filter, PageRequest::first()).await?.items;
+    let at = |line: &LogView| line.created_at.saturating_mul(1_000);
+    let from = lines.iter().map(at).min().unwrap_or_default();
+    let until = lines.iter().map(at).max().unwrap_or_default() + 999;
+    let ids: Vec<i64> = lines.iter().map(|line| line.id).collect();
+    let mut sums = LastCharges::default();
+    for line in charged_lines(&state.db, &ids, (UnixMs(from), UnixMs(until))).await? {
+        match line.at(&price.price) {
+            Some(would_be) => {
+                sums.charges += 1;
+                sums.charged = sums.charged.sum_with(line.charged);
+                sums.would_be = sums.would_be.sum_with(would_be);
+            }
+            None => sums.left_out += 1,
+        }
+    }
+    Ok(sums)
 }
 
 /// What the actor pays in their own group. Models whose price can't be read are left out: they

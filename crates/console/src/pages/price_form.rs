@@ -14,7 +14,7 @@ use crate::{formula, show};
 use admin::AdminError;
 use admin::ops::ability::{self, AbilityInput, AbilityView};
 use admin::ops::group;
-use admin::ops::price::{self, PreviewInput, PricePreview};
+use admin::ops::price::{self, LastCharges, PreviewInput, PricePreview};
 use admin::ops::price_changes::{self, PriceFieldChange};
 use domain::Quota;
 use http::StatusCode;
@@ -178,6 +178,9 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
             }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
                 show::usd(preview.hold))) }
+            @if !visit.form.text("model_name").is_empty() {
+                (last_charges(lang, &preview.last_charges))
+            }
             @if preview.hold < preview.charge && visit.form.text("max_charge").is_empty() {
                 @let least = show::usd(preview.charge);
                 p.warn { (tell!(lang,
@@ -192,6 +195,47 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
         }
     };
     Ok(crate::visit::html(StatusCode::OK, part))
+}
+
+/// What the price would have made of the last charges.
+fn last_charges(lang: Lang, sums: &LastCharges) -> Markup {
+    let LastCharges { charges, charged, would_be, left_out } = *sums;
+    let (was, is) = (show::usd(charged), show::usd(would_be));
+    html! {
+        @if charges > 0 {
+            p {
+                (tell!(lang, "最近 {charges} 笔收费: {was} → {is}",
+                    "the last {charges} charges: {was} → {is}"))
+                @if let Some(change) = change(charged, would_be) { " (" b { (change) } ")" }
+            }
+        }
+        @if left_out > 0 {
+            p.muted { (tell!(lang,
+                "另有 {left_out} 笔无法重算: 其流水没有此价格所需的数量, 或不是按公式收取。",
+                "{left_out} more can't be computed anew: their lines lack the counts that this \
+                 price needs, or were charged by no formula.")) }
+        }
+    }
+}
+
+/// By how much an amount changes, in per cent; nothing where it was zero.
+fn change(from: Quota, to: Quota) -> Option<String> {
+    let (from, to) = (i128::from(from.0), i128::from(to.0));
+    if from <= 0 {
+        return None;
+    }
+    let tenths = ((to - from) * 2_000 + from * (to - from).signum()) / (from * 2);
+    let sign = match tenths {
+        0 => "±",
+        1.. => "+",
+        _ => "−",
+    };
+    let (whole, tenth) = (tenths.abs() / 10, tenths.abs() % 10);
+    Some(if tenth == 0 || whole >= 100 {
+        format!("{sign}{whole} %")
+    } else {
+        format!("{sign}{whole}.{tenth} %")
+    })
 }
 
 async fn previewed(visit: &Visit) -> Result<PricePreview, AdminError> {
@@ -246,29 +290,58 @@ async fn page(
     says: FormSays<ReplacedPrice>,
 ) -> Handled {
     let lang = visit.lang();
+    let body = form(visit, price, &says).await?;
+    let old = replaced_price(&says);
+    let is_asked = old.is_some_and(|old| is_stale(visit, old));
+    let title = match old.or(price) {
+        Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
+        None => lang.say("新建价格", "New price").to_owned(),
+    };
+    let page = ShellPage::new(title, ENTRY);
+    if old.is_some() && !is_asked {
+        // What changes is shown once, also to who has seen the price.
+        return Ok(page.show(visit, body));
+    }
+    Ok(says.show(visit, page, body))
+}
+
+const fn replaced_price(says: &FormSays<ReplacedPrice>) -> Option<&AbilityView> {
+    match says {
+        FormSays::Replaces(replaced) => Some(&replaced.old),
+        _ => None,
+    }
+}
+
+/// The form of a price in its row of the list.
+pub(super) async fn in_row(visit: &Visit, price: &AbilityView) -> Result<Markup, AdminError> {
+    form(visit, Some(price), &FormSays::Nothing).await
+}
+
+async fn form(
+    visit: &Visit,
+    price: Option<&AbilityView>,
+    says: &FormSays<ReplacedPrice>,
+) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
     let groups = group::names(&visit.state, &visit.actor).await?;
     let fields = says.fields(lang, &visit.form);
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
     let now = price.map(AbilityView::mark).unwrap_or_default();
     let opened = says.opened(&visit.form, &now);
-    let old = match &says {
-        FormSays::Replaces(replaced) => Some(&replaced.old),
-        _ => None,
-    };
-    let is_asked = old.is_some_and(|old| is_stale(visit, old));
+    let old = replaced_price(says);
     let save = match old {
-        Some(_) if is_asked => lang.say("替换价格", "Replace the price"),
+        Some(old) if is_stale(visit, old) => lang.say("替换价格", "Replace the price"),
         Some(_) => lang.say("更改价格", "Change the price"),
         None => lang.say("保存价格", "Save the price"),
     };
-    let body = html! {
+    Ok(html! {
         form.form #price-form method="post" action="/console/prices/edit" {
             (csrf(visit))
             (visit.then_field())
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             input type="hidden" name="opened" value=(opened);
             (parts::complaint(lang, says.complaint()))
-            @if let FormSays::Replaces(old) = &says { (replaced(visit, old)) }
+            @if let FormSays::Replaces(old) = says { (replaced(visit, old)) }
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
                 .required()
                 .value(model)))
@@ -285,17 +358,7 @@ async fn page(
                 a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
             }
         }
-    };
-    let title = match old.or(price) {
-        Some(price) => tell!(lang, "{} 的价格", "Price of {}", price.model_name),
-        None => lang.say("新建价格", "New price").to_owned(),
-    };
-    let page = ShellPage::new(title, ENTRY);
-    if old.is_some() && !is_asked {
-        // What changes is shown once, also to who has seen the price.
-        return Ok(page.show(visit, body));
-    }
-    Ok(says.show(visit, page, body))
+    })
 }
 
 fn kind_of(price: Option<&AbilityView>) -> &'static str {

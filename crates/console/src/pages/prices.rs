@@ -2,7 +2,7 @@
 //! they pay.
 
 use super::price_dollars::{self, MillionPrice};
-use super::{for_admins, price_schedule};
+use super::{for_admins, price_form, price_schedule};
 use crate::lang::tell;
 use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -87,6 +87,11 @@ async fn rounded(visit: &Visit) -> Result<Markup, AdminError> {
 async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
     let lang = visit.lang();
     let page = ability::list(&visit.state, &visit.query(), visit.page_request()?).await?;
+    let edited = page.items.iter().find(|price| price.model_name == visit.asked("edit"));
+    let edited = match edited {
+        Some(price) => Some((price.model_name.as_str(), price_form::in_row(visit, price).await?)),
+        None => None,
+    };
     Ok(html! {
         (filters(visit, typed(visit, "keyword", lang.say("模型", "Model"))))
         div #list {
@@ -100,7 +105,7 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
                     },
                     Some(("/console/prices/edit", lang.say("新建价格", "Set a price"))),
                 ))
-            } @else { (table(visit, &page.items)) }
+            } @else { (table(visit, &page.items, edited.as_ref())) }
             (pager(visit, &page))
         }
         p.muted.small {
@@ -113,7 +118,11 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
     })
 }
 
-fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
+/// How many columns the table has.
+const COLUMNS: u32 = 11;
+
+/// The prices; one may have its form below it.
+fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>) -> Markup {
     let lang = visit.lang();
     let refused = unpriced::are_refused(&visit.state);
     html! {
@@ -132,7 +141,12 @@ fn table(visit: &Visit, prices: &[AbilityView]) -> Markup {
                     th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
                     (parts::acts_head(lang))
                 } }
-                tbody { @for price in prices { (row(visit, price, refused)) } }
+                tbody { @for price in prices {
+                    (row(visit, price, refused))
+                    @if let Some((model, form)) = edited && *model == price.model_name {
+                        tr.open #edited { td colspan=(COLUMNS) { (form) } }
+                    }
+                } }
             }
         }
     }
@@ -171,7 +185,9 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
             }
             (used_cells(name, price.demand))
             td.acts {
-                a href={ "/console/prices/edit?model=" (step(name)) } { (lang.say("编辑", "Edit")) }
+                @let edit = visit.with("edit", name);
+                a href={ (edit) "#edited" } hx-get=(edit) hx-target="#list" hx-select="#list"
+                    hx-swap="outerHTML" hx-push-url="true" { (lang.say("编辑", "Edit")) }
                 " "
                 (action(visit, &format!("/console/prices/delete?model={}", step(name)),
                     lang.say("删除", "Delete"),

@@ -47,6 +47,28 @@ on_sqlite! {
 }
 
 on_both_databases! {
+    async fn a_price_is_edited_in_its_row(db: TestDb) {
+        let (world, _) = lively(db).await;
+        world.admin().price("draw", json!({ "fixed_quota": 5 })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let list = root.get("/console/prices").await.expect(200).text();
+        assert!(list.contains("hx-get=\"/console/prices?edit=chat\""), "{list}");
+        assert!(!list.contains("price-form"), "{list}");
+        let list = root.get("/console/prices?edit=chat").await.expect(200).text();
+        let row = between(&list, "id=\"edited\">", "</tr>").unwrap();
+        assert!(row.contains("id=\"price-form\"") && row.contains("value=\"chat\""), "{row}");
+        assert!(list.contains("model=draw"), "{list}");
+        let opened = between(&row, "name=\"opened\" value=\"", "\"").unwrap();
+        let form = format!("opened={opened}&model_name=chat&kind=use&unit=ratio&ratio=2");
+        // What changes is shown once.
+        let shown = root.send("/console/prices/edit", &form).await.expect(200).text();
+        let replaces = between(&shown, "name=\"replaces\" value=\"", "\"").unwrap();
+        let form = format!("{form}&replaces={replaces}");
+        root.send("/console/prices/edit", &form).await.expect(303);
+        assert_eq!(world.admin().get("/api/ability/chat").await["ratio"], 2.0);
+        world.close().await;
+    }
+
     async fn a_price_is_looked_at_before_it_is_set(db: TestDb) {
         let (world, ann) = lively(db).await;
         let admin = world.admin();
@@ -77,6 +99,26 @@ on_both_databases! {
         assert!(part.contains("$0.00052") && part.contains("a least hold of $0.00052"), "{part}");
 
         let units = json!({ "ratio": 1, "units": { "images": 7 }, "meters": { "cache_write": 2 } });
+        let mut twice = json!({ "model_name": "chat", "ratio": 2 });
+        let last = async |price: &serde_json::Value| {
+            let seen = admin.post("/api/price/preview", price).await;
+            seen["last_charges"].clone()
+        };
+        let of_one = |charged, would_be, left_out| {
+            json!({ "charges": 1 - left_out, "charged": charged, "would_be": would_be,
+                "left_out": left_out })
+        };
+        assert_eq!(last(&twice).await, of_one(80, 160, 0));
+        let a_call = json!({ "model_name": "chat", "fixed_quota": 7 });
+        assert_eq!(last(&a_call).await, of_one(80, 7, 0));
+        // Its line has no count of images: the price then had none.
+        twice.as_object_mut().unwrap().extend(units.as_object().unwrap().clone());
+        assert_eq!(last(&twice).await, of_one(0, 0, 1));
+        let form = "model_name=chat&kind=use&unit=ratio&ratio=0.75";
+        let part = root.send("/console/prices/preview", form).await.expect(200).text();
+        let words = "the last 1 charges: $0.00016 → $0.00012 (<b>−25 %</b>)";
+        assert!(part.contains(words), "{part}");
+
         admin.price("draw", units).await;
         let user = Browser::login(&world.server, &name_of(&world, ann).await, PASSWORD).await;
         user.send("/console/prices/preview", form).await.expect(403);

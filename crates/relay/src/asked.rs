@@ -2,7 +2,7 @@
 //! it. Read before anything is held; where nothing depends on the body, it is not read.
 
 use crate::inlet::Inlet;
-use crate::request_body::{bad_form, kind, plain};
+use crate::request_body::{form_as_json, kind, plain};
 use crate::spoken::PricedRoute;
 use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use http::HeaderMap;
 use protocol::{PathCaptures, ProtocolRoute, Refusal, RequestReading};
 use std::sync::Arc;
 use upstream::media::MediaKind;
-use upstream::multipart;
 use upstream::splice::{MemberError, text_at, with_true};
+use upstream::urlencoded;
 
 /// More output than any call may have is held by none.
 const MOST_TOKENS: i64 = 1_000_000_000;
@@ -172,12 +172,12 @@ impl PricedRequest<'_> {
             return Ok(Bytes::from_static(b"{}"));
         }
         match kind(self.headers) {
-            Ok(MediaKind::Form { boundary }) => {
-                let json = multipart::as_json(&boundary, &plain).map_err(bad_form)?;
-                Ok(json.into())
-            }
             Err(fault) if is_needed => Err(fault),
-            Ok(MediaKind::Json) | Err(_) => Ok(plain),
+            // Where nothing depends on it, it may be anything.
+            Ok(MediaKind::Urlencoded) if !is_needed => {
+                Ok(urlencoded::as_json(&plain).map_or(plain, Bytes::from))
+            }
+            kind => Ok(form_as_json(kind.ok().as_ref(), &plain)?.map_or(plain, Bytes::from)),
         }
     }
 }

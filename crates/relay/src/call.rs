@@ -6,8 +6,8 @@ use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
 use crate::reply::ReadAs;
 use crate::request_body::{
-    bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate,
-    plain,
+    bad_fields, bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge,
+    check_is_no_estimate, plain,
 };
 use crate::resources::ResourceEffect;
 use crate::spoken::{self, route_of};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use store::{Channel, Precharge};
 use upstream::headers::ClientSecrets;
 use upstream::media::{self, MediaKind};
-use upstream::{OutboundRequest, Payload, multipart, splice};
+use upstream::{OutboundRequest, Payload, multipart, splice, urlencoded};
 
 /// A call, as the client made it.
 pub(crate) struct Call {
@@ -76,6 +76,8 @@ pub(crate) enum NamedBy {
     Json(Box<str>),
     /// This field of a form.
     Form(multipart::Field),
+    /// This field of a form that is encoded as a query is.
+    Urlencoded(Box<str>),
     /// The protocol, because the call names none: this member is added.
     Default(Box<str>),
     /// This parameter of the query, which the upstream gets where its protocol says so.
@@ -379,7 +381,10 @@ impl Call {
                     NamedBy::Json(member) => (mapped != self.model.as_str()).then_some(member),
                     // What is priced is what runs, also where the upstream has a default.
                     NamedBy::Default(member) => Some(member),
-                    NamedBy::Form(_) | NamedBy::Query(_) | NamedBy::Elsewhere => None,
+                    NamedBy::Form(_)
+                    | NamedBy::Urlencoded(_)
+                    | NamedBy::Query(_)
+                    | NamedBy::Elsewhere => None,
                 }
             }
         };
@@ -427,7 +432,10 @@ impl Call {
             NamedBy::Form(field) if mapped != self.model.as_str() => {
                 return multipart::replace(plain, field, mapped).map(Some).map_err(bad_form);
             }
-            NamedBy::Form(_) => false,
+            NamedBy::Urlencoded(field) if mapped != self.model.as_str() => {
+                return urlencoded::with(plain, field, mapped).map(Some).map_err(bad_fields);
+            }
+            NamedBy::Form(_) | NamedBy::Urlencoded(_) => false,
             NamedBy::Json(_) | NamedBy::Default(_) => true,
             NamedBy::Query(_) | NamedBy::Elsewhere => {
                 !plain.is_empty() && media::media_kind(&self.headers) == Ok(MediaKind::Json)

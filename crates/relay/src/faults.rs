@@ -23,11 +23,12 @@ pub(crate) fn media_type(zh: &str, en: &str) -> Fault {
     Fault::new(
         FaultKind::UnsupportedMediaType,
         format!(
-            "{zh}; 请使用一个 Content-Type: application/json (UTF-8), 或 multipart/form-data 且仅带 boundary"
+            "{zh}; 请使用一个 Content-Type: application/json 或 application/x-www-form-urlencoded \
+             (UTF-8), 或 multipart/form-data 且仅带 boundary"
         ),
         format!(
-            "{en}; send one Content-Type: application/json in UTF-8, or multipart/form-data with \
-             no parameter but its boundary"
+            "{en}; send one Content-Type: application/json or application/x-www-form-urlencoded \
+             in UTF-8, or multipart/form-data with no parameter but its boundary"
         ),
     )
 }

@@ -16,6 +16,7 @@ use upstream::media::{self, MediaError, MediaKind};
 use upstream::multipart::{self, MultipartError};
 use upstream::query;
 use upstream::splice::{self, SpliceError};
+use upstream::urlencoded::{self, UrlencodedError};
 
 const PRECHARGE: &str = "precharge";
 const URLENCODED: &str = "x-www-form-urlencoded";
@@ -30,6 +31,7 @@ pub(crate) fn model_in_body(
     let (text, named_by) = match kind {
         MediaKind::Json => model_in_json(plain, places)?,
         MediaKind::Form { boundary } => model_in_form(boundary, plain, places)?,
+        MediaKind::Urlencoded => model_in_urlencoded(plain, places)?,
     };
     Ok((model_name(&text)?, named_by))
 }
@@ -91,6 +93,29 @@ fn model_in_form(
     Err(faults::model_missing())
 }
 
+fn model_in_urlencoded(plain: &[u8], places: &ModelPlaces<'_>) -> Result<(String, NamedBy), Fault> {
+    for member in &places.members {
+        if let Some(text) = urlencoded::field(plain, member).map_err(bad_fields)? {
+            return Ok((text, NamedBy::Urlencoded((*member).into())));
+        }
+    }
+    Err(faults::model_missing())
+}
+
+/// The fields of a form as a JSON object; none of other bodies.
+pub(crate) fn form_as_json(
+    kind: Option<&MediaKind>,
+    plain: &[u8],
+) -> Result<Option<String>, Fault> {
+    match kind {
+        Some(MediaKind::Form { boundary }) => {
+            multipart::as_json(boundary, plain).map(Some).map_err(bad_form)
+        }
+        Some(MediaKind::Urlencoded) => urlencoded::as_json(plain).map(Some).map_err(bad_fields),
+        Some(MediaKind::Json) | None => Ok(None),
+    }
+}
+
 /// The ids of what a call is about that was made before.
 pub(crate) fn resource_ids(
     spoken: &Spoken,
@@ -103,7 +128,7 @@ pub(crate) fn resource_ids(
     }
     let query = query.unwrap_or_default();
     // A vendor that names the model in the path may read JSON whatever its type says.
-    let is_form = matches!(kind, Some(MediaKind::Form { .. }));
+    let is_form = kind.is_some_and(|kind| *kind != MediaKind::Json);
     let is_read = !is_form && route.may_use_resources(plain);
     let json = if is_read { plain } else { b"" };
     let mut ids = Vec::new();
@@ -123,6 +148,10 @@ pub(crate) fn resource_ids(
                     Err(MultipartError::Missing(_)) => {}
                     field => ids.push(field.map_err(bad_form)?.text),
                 }
+            }
+            (ValueSource::Body(_), Some(MediaKind::Urlencoded)) => {
+                let Some(name) = source.form_field() else { continue };
+                ids.extend(urlencoded::field(plain, name).map_err(bad_fields)?);
             }
             (_, _) => {}
         }
@@ -158,16 +187,15 @@ pub(crate) fn check_body(
     plain: &[u8],
 ) -> Result<(), Fault> {
     let route = spoken.route();
-    if plain.is_empty() || !route.may_be_refused(plain) {
+    if plain.is_empty() || !route.refuses_by_body() {
         return Ok(());
     }
-    let fields = match kind {
-        Some(MediaKind::Form { boundary }) => {
-            Some(multipart::as_json(boundary, plain).map_err(bad_form)?)
-        }
-        _ => None,
-    };
+    // Names of a form's fields need not be in quotes, as those of members are.
+    let fields = form_as_json(kind, plain)?;
     let json = fields.as_ref().map_or(plain, |fields| fields.as_bytes());
+    if !route.may_be_refused(json) {
+        return Ok(());
+    }
     let members: Vec<&str> = route.refused_members().collect();
     let Some(said) = splice::members_alone(json, &members).map_err(bad_json)? else {
         return Ok(());
@@ -193,7 +221,7 @@ pub(crate) fn check_readable(
     if plain.is_empty() || !is_looked_at() {
         return Ok(());
     }
-    if matches!(kind, Some(MediaKind::Form { .. })) {
+    if kind.is_some_and(|kind| *kind != MediaKind::Json) {
         let anywhere = |source: &ValueSource| matches!(source, ValueSource::Anywhere(_));
         return if route.uses.iter().any(anywhere) { Err(no_object()) } else { Ok(()) };
     }
@@ -292,6 +320,13 @@ pub(crate) fn bad_json(error: SpliceError) -> Fault {
 pub(crate) fn bad_form(error: MultipartError) -> Fault {
     match error {
         MultipartError::Missing(_) => faults::model_missing(),
+        error => faults::invalid(error.zh(), error.to_string()),
+    }
+}
+
+pub(crate) fn bad_fields(error: UrlencodedError) -> Fault {
+    match error {
+        UrlencodedError::NoForm => faults::media_type(&error.zh(), &error.to_string()),
         error => faults::invalid(error.zh(), error.to_string()),
     }
 }

@@ -12,6 +12,7 @@ mod decode;
 mod echo;
 mod encode;
 mod error;
+mod fields;
 pub mod guard;
 pub mod headers;
 pub mod links;
@@ -26,6 +27,7 @@ pub mod splice;
 mod stale;
 pub mod task_reply;
 mod tls;
+pub mod urlencoded;
 
 pub use address::{AddressError, BaseUrl};
 pub use body::Payload;

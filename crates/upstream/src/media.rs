@@ -22,6 +22,8 @@ pub enum MediaKind {
         /// What separates its parts.
         boundary: String,
     },
+    /// `application/x-www-form-urlencoded`, in UTF-8.
+    Urlencoded,
 }
 
 /// Why a body of this type is refused.
@@ -70,7 +72,9 @@ pub fn media_kind(headers: &HeaderMap) -> Result<MediaKind, MediaError> {
     let text = value.to_str().map_err(|_| MediaError::Other)?;
     let (essence, parameters) = Parameters::of(text);
     if is_json(essence) {
-        json(parameters)
+        plain(parameters, MediaKind::Json)
+    } else if is_urlencoded(essence) {
+        plain(parameters, MediaKind::Urlencoded)
     } else if is_form(essence) {
         form(parameters)
     } else {
@@ -95,6 +99,10 @@ fn is_form(essence: &str) -> bool {
     essence.eq_ignore_ascii_case("multipart/form-data")
 }
 
+fn is_urlencoded(essence: &str) -> bool {
+    essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
 /// Whether one of the headers contains `word` (in lower case), and so claims that kind, however
 /// malformed.
 #[must_use]
@@ -102,7 +110,7 @@ pub fn mentions(headers: &HeaderMap, word: &str) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|value| contains(value.as_bytes(), word))
 }
 
-fn json(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
+fn plain(mut parameters: Parameters<'_>, kind: MediaKind) -> Result<MediaKind, MediaError> {
     let mut charset = false;
     while let Some(parameter) = parameters.next()? {
         check_plain(&parameter)?;
@@ -110,7 +118,7 @@ fn json(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
             check_charset(&parameter, &mut charset)?;
         }
     }
-    Ok(MediaKind::Json)
+    Ok(kind)
 }
 
 fn form(mut parameters: Parameters<'_>) -> Result<MediaKind, MediaError> {
@@ -178,6 +186,8 @@ mod tests {
             assert_eq!(read(&[text]), Ok(MediaKind::Json), "{text}");
         }
         assert_eq!(read(&["multipart/form-data; boundary=b"]), form("b"));
+        let urlencoded = "application/x-www-form-urlencoded; charset=UTF-8";
+        assert_eq!(read(&[urlencoded]), Ok(MediaKind::Urlencoded));
         let quoted = "Multipart/Form-Data; charset=utf-8; Boundary=\"a=b:c\"";
         assert_eq!(read(&[quoted]), form("a=b:c"));
         assert!(read(&[&format!("multipart/form-data; boundary={}", "x".repeat(70))]).is_ok());
@@ -218,7 +228,6 @@ mod tests {
             "text/json",
             "text/plain",
             "application/json, text/plain",
-            "application/x-www-form-urlencoded",
             "multipart/mixed; boundary=b",
             "application/json\u{e9}",
             "a b/x+json",

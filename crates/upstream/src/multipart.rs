@@ -3,6 +3,7 @@
 //! Stricter than most parsers: what two parsers could read differently is refused, because what is
 //! priced has to be what the upstream reads.
 
+use crate::fields::FieldsJson;
 use crate::parameters::{Malformed, Parameters, is_token};
 use crate::query::could_be;
 use bytes::Bytes;
@@ -86,26 +87,15 @@ pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, Multipart
 /// # Errors
 /// When the form can't be parsed.
 pub fn as_json(boundary: &str, body: &[u8]) -> Result<String, MultipartError> {
-    let mut json = String::from("{");
+    let mut json = FieldsJson::new();
     each_part(boundary, body, |part, range| {
         let name = percent_decode_str(part.name.as_deref().unwrap_or_default());
-        let name = name.decode_utf8_lossy();
-        let whole = name.trim_start_matches(['[', ']', '.']);
-        let cut = whole.split(['[', ']', '.']).next();
         let value = body.get(range).filter(|_| part.is_plain);
         let value = value.and_then(|value| std::str::from_utf8(value).ok());
-        let text = serde_json::Value::from(value.unwrap_or_default());
-        let twice = cut.filter(|_| value.is_none());
-        // To PHP `max.tokens` is `max_tokens`.
-        let joined = Some(whole).filter(|whole| whole.contains('.'));
-        for name in cut.into_iter().chain(twice).chain(joined) {
-            let comma = if json.len() > 1 { "," } else { "" };
-            json.push_str(&format!("{comma}{}:{text}", serde_json::Value::from(name)));
-        }
+        json.add(&name.decode_utf8_lossy(), value);
         Ok(())
     })?;
-    json.push('}');
-    Ok(json)
+    Ok(json.finish())
 }
 
 /// Calls `look` for each part of a form, with where its value stands.

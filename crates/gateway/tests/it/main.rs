@@ -32,6 +32,7 @@ mod errors;
 mod estimate;
 mod events;
 mod examined;
+mod forms;
 mod front;
 mod gemini;
 mod guard;

@@ -1,0 +1,189 @@
+//! Reads an `application/x-www-form-urlencoded` request, and replaces its model.
+//!
+//! As strict as the reading of other forms: what two parsers could read differently is refused,
+//! because what is priced has to be what the upstream reads.
+
+use crate::fields::FieldsJson;
+use crate::query;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+/// Most fields of a form: some parsers ignore what is behind the thousandth.
+const MAX_FIELDS: usize = 1000;
+/// Longest value of the field of a model, in bytes.
+const MAX_VALUE: usize = 1024;
+
+/// Why a form can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlencodedError {
+    /// It is not UTF-8, or names a charset of its own.
+    #[error("the form is not UTF-8")]
+    Malformed,
+    /// It begins as JSON or XML does, which some read whatever its type says.
+    #[error("the body is not what application/x-www-form-urlencoded says")]
+    NoForm,
+    /// More than 1000 fields.
+    #[error("the form has too many fields")]
+    TooManyFields,
+    /// More than one field of that name, or one in another spelling.
+    #[error("the form has more than one {0}, or spells it in another way")]
+    Ambiguous(Box<str>),
+}
+
+impl UrlencodedError {
+    /// What is wrong, in Chinese.
+    #[must_use]
+    pub fn zh(&self) -> String {
+        match self {
+            Self::Malformed => "表单不是 UTF-8".to_owned(),
+            Self::NoForm => "请求体不是 application/x-www-form-urlencoded".to_owned(),
+            Self::TooManyFields => "表单字段过多".to_owned(),
+            Self::Ambiguous(name) => format!("表单字段 {name} 重复或拼写不同"),
+        }
+    }
+}
+
+/// The value of the field `name`, decoded.
+///
+/// # Errors
+/// When the form can't be parsed, or two readers may take different fields for it.
+pub fn field(body: &[u8], name: &str) -> Result<Option<String>, UrlencodedError> {
+    let ambiguous = || UrlencodedError::Ambiguous(name.into());
+    let text = text_of(body)?;
+    // To some `model.x` is a part of `model`.
+    let is_part = |pair: &str| {
+        let key = percent_decode_str(pair.split('=').next().unwrap_or_default());
+        let key: Vec<u8> = key.collect();
+        let cut = key.split(|byte| *byte == b'.').find(|part| !part.is_empty());
+        key.contains(&b'.') && cut.is_some_and(|cut| query::could_be(cut, name))
+    };
+    if text.split(['&', ';']).any(is_part) {
+        return Err(ambiguous());
+    }
+    let value = query::parameter(text, name).map_err(|_| ambiguous())?;
+    match value {
+        Some(value) if value.len() > MAX_VALUE => Err(ambiguous()),
+        value => Ok(value),
+    }
+}
+
+/// The form with this value of the field `name`; all else is untouched.
+///
+/// # Errors
+/// When the form can't be parsed.
+pub fn with(body: &[u8], name: &str, value: &str) -> Result<Bytes, UrlencodedError> {
+    Ok(query::with(text_of(body)?, name, value).into())
+}
+
+/// The fields as the text of a JSON object: every value a string. A name that comes twice is there
+/// twice, and so is one whose value some parsers decode or end otherwise.
+///
+/// # Errors
+/// When the form can't be parsed.
+pub fn as_json(body: &[u8]) -> Result<String, UrlencodedError> {
+    let mut json = FieldsJson::new();
+    let text = text_of(body)?;
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let mut parts = pair.split(';');
+        add(&mut json, parts.next().unwrap_or_default(), pair.contains(';'));
+        // To some a semicolon begins another field.
+        parts.for_each(|part| add(&mut json, part, true));
+    }
+    Ok(json.finish())
+}
+
+fn add(json: &mut FieldsJson, pair: &str, is_unclear: bool) {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let (name, value) = (decoded(name), decoded(value));
+    let value = value.filter(|_| !is_unclear);
+    let Some(name) = name else { return };
+    json.add(&name, value.as_deref());
+    // Behind a decoder of its own an upstream decodes again.
+    let again = decoded(&name).filter(|again| *again != name);
+    if let Some(again) = again {
+        json.add(&again, value.as_deref());
+    }
+}
+
+/// Decoded, if all parsers agree on what it is.
+fn decoded(text: &str) -> Option<String> {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    let escapes = memchr::memchr_iter(b'%', bytes);
+    let is_clear = |at: usize| is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2));
+    if !escapes.into_iter().all(is_clear) {
+        return None;
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
+}
+
+fn text_of(body: &[u8]) -> Result<&str, UrlencodedError> {
+    let text = std::str::from_utf8(body).map_err(|_| UrlencodedError::Malformed)?;
+    let is_other = |first: char| matches!(first, '{' | '[' | '<' | '"' | '\u{feff}');
+    if text.trim_start().starts_with(is_other) {
+        return Err(UrlencodedError::NoForm);
+    }
+    // By this field some parsers decode all others.
+    if query::says(body, "_charset_") {
+        return Err(UrlencodedError::Malformed);
+    }
+    match memchr::memchr2_iter(b'&', b';', body).nth(MAX_FIELDS - 1) {
+        Some(_) => Err(UrlencodedError::TooManyFields),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_read_in_one_way() {
+        let of = |body: &str| field(body.as_bytes(), "model");
+        assert_eq!(of("a=1&model=big%2Fm+x&b="), Ok(Some("big/m x".to_owned())));
+        assert_eq!(of("a=model&b"), Ok(None));
+        let twice = Err(UrlencodedError::Ambiguous("model".into()));
+        for body in [
+            "model=a&model=b",
+            "Model=a",
+            "model[]=a",
+            "a=1;model=b",
+            "%6dodel=a",
+            "model",
+            "model=%ff",
+            "model=a&%256dodel=b",
+            "model=a&model.x=b",
+            "model=a&.model%2Ex=b",
+        ] {
+            assert_eq!(of(body), twice, "{body}");
+        }
+        assert_eq!(field(b"model=\xff", "model"), Err(UrlencodedError::Malformed));
+        for body in [r#"{"a":"&model=a"}"#, " [1]&model=a", "<a>&model=a", "\u{feff}{&model=a"] {
+            assert_eq!(of(body), Err(UrlencodedError::NoForm), "{body}");
+        }
+        assert_eq!(of("_charset_=utf-7&model=a"), Err(UrlencodedError::Malformed));
+        let many = "a&".repeat(1000);
+        assert_eq!(of(&many), Err(UrlencodedError::TooManyFields));
+    }
+
+    #[test]
+    fn a_value_is_replaced_and_nothing_else() {
+        let form = b"a=%zz+&model=x&b=%E6%97%A5";
+        let with = with(form, "model", "big m/1").unwrap();
+        assert_eq!(with, "a=%zz+&model=big%20m%2F1&b=%E6%97%A5");
+    }
+
+    #[test]
+    fn fields_are_a_json_object() {
+        let json = |body: &str| as_json(body.as_bytes()).unwrap();
+        assert_eq!(json(""), "{}");
+        assert_eq!(json("a=1&b=x+y%21&&c"), r#"{"a":"1","b":"x y!","c":""}"#);
+        assert_eq!(json("n=1&n=2"), r#"{"n":"1","n":"2"}"#);
+        assert_eq!(json("n[]=1&%5Bm%5D=2"), r#"{"n":"1","m":"2"}"#);
+        // What ends or is decoded otherwise by some is there twice, so that it is not believed.
+        assert_eq!(json("n=1;m=2"), r#"{"n":"","n":"","m":"","m":""}"#);
+        assert_eq!(json("n=%zz"), r#"{"n":"","n":""}"#);
+        assert_eq!(json("%256e=1"), r#"{"%6e":"1","n":"1"}"#);
+    }
+}

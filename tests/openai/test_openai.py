@@ -85,6 +85,19 @@ def test_stream_with_usage(house):
     assert house.used() - before == CHARGE
 
 
+def test_stream_without_usage(house):
+    before = house.used()
+    stream = house.client().chat.completions.create(
+        model="trial-chat", messages=MESSAGES, stream=True,
+    )
+    chunks = list(stream)
+    words = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert "".join(words) == "Hello from the trial upstream."
+    # Neither usage nor the chunk that has nothing else: it was asked for by us alone.
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks), chunks
+    assert house.used() - before == CHARGE
+
+
 def test_free_model(house):
     before = house.used()
     house.client().chat.completions.create(model="trial-free", messages=MESSAGES)

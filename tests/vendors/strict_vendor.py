@@ -56,14 +56,15 @@ def read_chunks(stream):
 
 
 class Vendor:
-    """A vendor: the header of its key, the queries that it knows, and its routes.
+    """A vendor: the header of its key, the queries that it knows and needs, and its routes.
 
     A route is `(method, path)` and a function of the request that returns a body: an object, for
     JSON; a list, for a stream of events; or bytes. With headers, it is a pair.
     """
 
-    def __init__(self, key_header, key, queries, routes):
+    def __init__(self, key_header, key, queries, routes, needs=frozenset()):
         self.key_header, self.key, self.queries, self.routes = key_header, key, queries, routes
+        self.needs = needs
         self.requests = []
         vendor = self
 
@@ -123,6 +124,8 @@ class Vendor:
                 raise Refused(400, f"a customer's key in {name}")
         if unknown := set(request.query) - self.queries:
             raise Refused(400, f"unknown query {unknown}")
+        if missing := self.needs - set(request.query):
+            raise Refused(404, f"missing query {missing}")
 
 
 def events(*data, done=None, named=False):

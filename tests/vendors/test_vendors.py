@@ -24,7 +24,7 @@ CHANNELS = {
     "openai": {"gpt": None, "emb": None, "img": 50, "tts": 60, "whisper": 70, "files": 0,
                "batches": 80, "sora-2": 500, "omni-moderation-latest": 9, "conversations": 0,
                "containers": 30, "vector-stores": 0},
-    "azure": {"gpt-az": None},
+    "azure": {"gpt-az": None, "img-az": 51, "tts-az": 61, "whisper-az": 71},
     "anthropic": {"claude": None, "claude-batch": None},
     "gemini": {"gemini": None, "files": 0, "veo": 300},
     "cohere": {"command": None, "rerank": 40, "embed": None},
@@ -68,8 +68,8 @@ class House(Server):
         return openai.OpenAI(api_key=key or self.key, base_url=base_url, max_retries=0,
                              organization="org-own", project="proj_own")
 
-    def azure(self):
-        return openai.AzureOpenAI(api_key=self.key, azure_endpoint=self.url,
+    def azure(self, key=None):
+        return openai.AzureOpenAI(api_key=key or self.key, azure_endpoint=self.url,
                                   api_version="2024-10-21", max_retries=0)
 
     def anthropic(self, key=None):
@@ -120,6 +120,22 @@ def test_openai_chat(house):
     with house.costs(15):
         answer = house.openai().chat.completions.create(model="gpt", messages=MESSAGES)
     assert answer.choices[0].message.content == "Hello"
+
+
+def check_no_usage(chunks):
+    """The client has not asked for usage: no chunk has any, nor is there the one that has nothing
+    else, though the call is charged by it."""
+    words = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert "".join(words) == "Hello", words
+    assert all(chunk.usage is None for chunk in chunks), chunks
+    assert all(chunk.choices for chunk in chunks), chunks
+
+
+def test_openai_chat_stream_without_usage(house):
+    with house.costs(15):
+        stream = house.openai().chat.completions.create(
+            model="gpt", messages=MESSAGES, stream=True)
+        check_no_usage(list(stream))
 
 
 def test_openai_chat_stream_with_usage(house):
@@ -330,6 +346,43 @@ def test_azure_chat(house):
         stream = house.azure().chat.completions.create(
             model="gpt-az", messages=MESSAGES, stream=True, stream_options={"include_usage": True})
         assert list(stream)[-1].usage.total_tokens == 15
+
+
+def test_azure_chat_stream_without_usage(house):
+    with house.costs(15):
+        stream = house.azure().chat.completions.create(
+            model="gpt-az", messages=MESSAGES, stream=True)
+        check_no_usage(list(stream))
+
+
+def test_azure_images_and_sound(house):
+    client = house.azure()
+    with house.costs(51):
+        assert client.images.generate(model="img-az", prompt="a fox").data[0].url == "x"
+    with house.costs(61):
+        speech = client.audio.speech.create(model="tts-az", voice="alloy", input="hi")
+        assert speech.read() == b"RIFF"
+    with house.costs(71):
+        file = ("a.wav", io.BytesIO(b"RIFF"))
+        heard = client.audio.transcriptions.create(model="whisper-az", file=file)
+        assert heard.text == "Hello"
+
+
+def test_azure_other_deployment_or_key(house):
+    before = house.used()
+    try:
+        house.azure().chat.completions.create(model="no-such", messages=MESSAGES)
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found", error
+    else:
+        raise AssertionError("an unknown deployment was served")
+    try:
+        house.azure("sk-wrong").chat.completions.create(model="gpt-az", messages=MESSAGES)
+    except openai.AuthenticationError as error:
+        assert error.code == "invalid_api_key", error
+    else:
+        raise AssertionError("a wrong key was served")
+    assert house.used() == before
 
 
 def test_azure_embeddings(house):

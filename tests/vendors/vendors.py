@@ -185,11 +185,24 @@ def openai():
     })
 
 
+def azure_transcription(request):
+    # The form is passed on as it came, the name of the deployment with it.
+    if b'name="file"' not in request.body or b"RIFF" not in request.body:
+        raise Refused(400, "no file")
+    return {"text": "Hello", "usage": {"type": "duration", "seconds": 3}}
+
+
 def azure():
-    deployment = "/openai/deployments/gpt-az"
-    return Vendor("api-key", "up-azure", {"api-version"}, {
-        ("POST", f"{deployment}/chat/completions"): azure_chat,
-        ("POST", f"{deployment}/embeddings"): embeddings,
+    def at(name, path):
+        return "POST", f"/openai/deployments/{name}/{path}"
+
+    version = frozenset({"api-version"})
+    return Vendor("api-key", "up-azure", version, needs=version, routes={
+        at("gpt-az", "chat/completions"): azure_chat,
+        at("gpt-az", "embeddings"): embeddings,
+        at("img-az", "images/generations"): lambda _: {"created": 1, "data": [{"url": "x"}]},
+        at("tts-az", "audio/speech"): lambda _: b"RIFF",
+        at("whisper-az", "audio/transcriptions"): azure_transcription,
     })
 
 

@@ -30,6 +30,6 @@ pub use model::{ModelName, ModelNameError, submission_of, task_base};
 pub use price::{FrozenPrice, PriceError, PriceRow, Pricing, Rule, UseRatios};
 pub use quota::Quota;
 pub use ratio::{Ratio, RatioError, UnitPrice};
-pub use schedule::{RequestMember, Schedule, ScheduleError, Tier};
+pub use schedule::{RequestMember, RequestPlace, Schedule, ScheduleError, Tier};
 pub use task::{StatusWords, TaskStatus, task_status};
 pub use usage::{Usage, UsageError, UsageReport};

@@ -35,10 +35,22 @@ enum TierCondition {
     Request { at: RequestMember, words: Vec<String>, is: bool },
 }
 
-/// A member of a request's body that a price depends on.
+/// Something of a request that a price depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestMember {
+    place: RequestPlace,
     names: Vec<String>,
+}
+
+/// Where something of a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestPlace {
+    /// In its body.
+    Body,
+    /// It is a parameter of its query.
+    Query,
+    /// It is a part of its path, as its protocol names it.
+    Path,
 }
 
 impl RequestMember {
@@ -47,11 +59,27 @@ impl RequestMember {
     pub fn names(&self) -> &[String] {
         &self.names
     }
+
+    /// The name of a parameter, or of a part of the path.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn place(&self) -> RequestPlace {
+        self.place
+    }
 }
 
 impl fmt::Display for RequestMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("body:")?;
+        match self.place {
+            RequestPlace::Body => f.write_str("body:")?,
+            RequestPlace::Query => return write!(f, "query:{}", self.name()),
+            RequestPlace::Path => return write!(f, "path:{}", self.name()),
+        }
         for name in &self.names {
             write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?;
         }
@@ -88,6 +116,12 @@ impl Schedule {
     #[must_use]
     pub fn reads_requests(&self) -> bool {
         self.request_members().next().is_some()
+    }
+
+    /// Whether tiers depend on what a request says in its body.
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        self.request_members().any(|member| member.place == RequestPlace::Body)
     }
 
     /// The members of requests that tiers look at; one may come several times.

@@ -4,7 +4,7 @@
 
 mod price;
 
-pub use price::price_for;
+pub use price::{RequestTexts, price_for};
 
 use domain::{Fault, FaultKind, ModelName, UnixMs, UserId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};

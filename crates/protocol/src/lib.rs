@@ -79,7 +79,7 @@ pub use reading::{
 };
 pub use reference::{BEGIN as REFERENCE_BEGIN, reference};
 pub use refusal::{Refusal, UnreadBody};
-pub use request::RequestReading;
+pub use request::{RequestReading, UnitSource};
 pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, RouteSession,
     UsageMember, ValueSource,

@@ -15,8 +15,20 @@ use std::ops::Range;
 /// No longer key is looked at: six bytes for each of the longest name, if all were escapes.
 const MAX_SPELLING: usize = 6 * MAX_NAME;
 
+/// Longest text of a count that is none, in characters.
+const MAX_FAULT_CHARS: usize = 40;
+
 /// The slots of each unit, the preferred one first, and what stands for it where none is there.
 pub(crate) type UnitSlots = Vec<(Meter, Range<usize>, Option<i64>)>;
+/// What says a unit elsewhere than in the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitSource {
+    /// This parameter of the query.
+    Query(Box<str>),
+    /// What stands in the path for this name.
+    Path(Box<str>),
+}
+
 /// The members that units are read of, by the names that lead to them.
 pub(crate) type UnitMembers = Vec<(Meter, Vec<Box<str>>)>;
 
@@ -26,6 +38,7 @@ pub(crate) struct RequestRules {
     pub(crate) program: PointerProgram,
     pub(crate) units: UnitSlots,
     pub(crate) unit_members: UnitMembers,
+    pub(crate) unit_sources: Vec<(Meter, UnitSource)>,
     /// The places of ids that may stand anywhere.
     pub(crate) anywhere: Option<PointerProgram>,
     /// The body may ask for work that continues without its client.
@@ -149,6 +162,11 @@ impl ProtocolRoute {
         self.request.unit_members.iter().map(|(meter, names)| (*meter, &**names))
     }
 
+    /// What else than members of the body says units.
+    pub fn unit_sources(&self) -> impl Iterator<Item = (Meter, &UnitSource)> {
+        self.request.unit_sources.iter().map(|(meter, source)| (*meter, source))
+    }
+
     /// Reads a request: what its path captured, its query, and its JSON body (empty, where it has
     /// none or is of another type).
     #[must_use]
@@ -158,7 +176,7 @@ impl ProtocolRoute {
         query: &str,
         body: &[u8],
     ) -> RequestReading {
-        let RequestRules { program, units, .. } = &*self.request;
+        let RequestRules { program, units, unit_sources, .. } = &*self.request;
         let mut walker = JsonWalker::new(program);
         let used = walker.feed(program, body);
         walker.finish(program);
@@ -173,6 +191,7 @@ impl ProtocolRoute {
             let mut found = found.texts(program, what).map(str::to_owned);
             sources.iter().find_map(|source| source.read(&mut found, captures, query))
         };
+        let heads = HeadUnits::read(unit_sources, captures, query);
         let (resources, ambiguous) = self.resources(found, captures, (query, body));
         RequestReading {
             model: stand_in(&self.model, TextRole::Model)
@@ -187,8 +206,8 @@ impl ProtocolRoute {
                 false => largest(TextRole::Allowed),
             },
             times: largest(TextRole::Times).map_or(1, |count| count.max(1)),
-            units: read_units(units, found),
-            bad_units: bad_units(program, units, found),
+            units: read_units(units, found, &heads),
+            bad_units: bad_units(program, units, (found, &heads)),
             once: found.texts(program, TextRole::Once).any(|it| it != "false"),
             stream: found.texts(program, TextRole::Stream).any(|it| it == "true"),
             well_formed: whole && walker.is_done() && walker.is_object(),
@@ -201,6 +220,7 @@ impl ProtocolRoute {
         let said = |slots: &Range<usize>, usual: &Option<i64>| !slots.is_empty() || usual.is_some();
         let mut units = self.request.units.iter();
         units.any(|(known, slots, usual)| *known == unit && said(slots, usual))
+            || self.unit_sources().any(|(known, _)| known == unit)
     }
 
     /// Whether a call comes to some of a unit, of which its document knows that the request does
@@ -285,13 +305,53 @@ impl ValueSource {
     }
 }
 
-fn read_units(units: &UnitSlots, found: &DocumentValues) -> Meters {
-    // None of it is what many read as: as many as usual.
-    let read = |slots: &Range<usize>| {
-        slots.clone().find_map(|slot| found.number(slot).filter(|count| *count > 0))
-    };
-    let counted =
-        units.iter().filter_map(|(meter, slots, usual)| Some((*meter, read(slots).or(*usual)?)));
+/// The units that a request's query and path say.
+struct HeadUnits {
+    counts: Vec<(Meter, i64)>,
+    bad: Vec<(Meter, String)>,
+}
+
+impl HeadUnits {
+    fn read(sources: &[(Meter, UnitSource)], captures: &PathCaptures, query: &str) -> Self {
+        let mut heads = Self { counts: Vec::new(), bad: Vec::new() };
+        for (meter, source) in sources {
+            let text = match source {
+                UnitSource::Query(name) => parameter(query, name),
+                UnitSource::Path(name) => captures.get(name).map(str::to_owned),
+            };
+            let Some(text) = text else { continue };
+            // As in a body: some write a length with its unit.
+            let digits = text.strip_suffix('s').filter(|_| *meter == Meter::Seconds);
+            match count::read(digits.unwrap_or(&text).as_bytes()) {
+                Some(said) => heads.counts.push((*meter, said.whole + i64::from(said.fraction))),
+                None => heads.bad.push((*meter, text.chars().take(MAX_FAULT_CHARS).collect())),
+            }
+        }
+        heads
+    }
+
+    fn of(&self, unit: Meter) -> impl Iterator<Item = i64> {
+        let own = self.counts.iter().filter(move |(meter, _)| *meter == unit);
+        own.map(|(_, count)| *count)
+    }
+}
+
+/// All counts of a unit above 0, the preferred one first: none of it is what many read as, as many
+/// as usual.
+fn counts_of(
+    (unit, slots): (Meter, &Range<usize>),
+    found: &DocumentValues,
+    heads: &HeadUnits,
+) -> impl Iterator<Item = i64> {
+    let in_body = slots.clone().filter_map(|slot| found.number(slot));
+    in_body.chain(heads.of(unit)).filter(|count| *count > 0)
+}
+
+fn read_units(units: &UnitSlots, found: &DocumentValues, heads: &HeadUnits) -> Meters {
+    let counted = units.iter().filter_map(|(meter, slots, usual)| {
+        let said = counts_of((*meter, slots), found, heads).next();
+        Some((*meter, said.or(*usual)?))
+    });
     counted.collect()
 }
 
@@ -300,16 +360,16 @@ fn read_units(units: &UnitSlots, found: &DocumentValues) -> Meters {
 fn bad_units(
     program: &PointerProgram,
     units: &UnitSlots,
-    found: &DocumentValues,
+    (found, heads): (&DocumentValues, &HeadUnits),
 ) -> Vec<(Meter, String)> {
     let bad = found.bad_counts(program).map(|(meter, text)| (meter, text.to_owned()));
     let differing = units.iter().filter_map(|(meter, slots, _)| {
-        let mut counts = slots.clone().filter_map(|slot| found.number(slot)).filter(|it| *it > 0);
+        let mut counts = counts_of((*meter, slots), found, heads);
         let first = counts.next()?;
         let other = counts.find(|count| *count != first)?;
         Some((*meter, format!("{first} / {other}")))
     });
-    bad.chain(differing).collect()
+    bad.chain(heads.bad.iter().cloned()).chain(differing).collect()
 }
 
 /// The first value of a query's parameter, decoded.

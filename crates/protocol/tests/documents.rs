@@ -76,6 +76,14 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
             "[[route]]\nmatch = \"GET /y\"\ntask = \"ask\"\nmeters = { items = \"header:x\" }",
             "route[1].meters.items: names a header: what a task uses is counted by the reports",
         ),
+        (
+            "[hold.units]\nseconds = \"query:\"",
+            "hold.units.seconds[0]: \"query:\" is not query:NAME or path:NAME",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /y/{b}\"\nunits = { pages = \"path:a\" }",
+            "route[1].units.pages: is path:a, and a pattern has no {a}",
+        ),
         ("[outcome]\nrefused = [42]", "line 7: outcome.refused: names a status that is none"),
         (
             "[[route]]\nmatch = \"GET /y\"\nask_usage = true",

@@ -7,10 +7,12 @@ use crate::spoken::PricedRoute;
 use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, Schedule};
+use egress::RequestTexts;
 use http::HeaderMap;
-use protocol::{PathCaptures, ProtocolRoute, Refusal, RequestReading};
+use protocol::{ProtocolRoute, Refusal, RequestReading, UnitSource};
 use std::sync::Arc;
 use upstream::media::MediaKind;
+use upstream::query;
 use upstream::splice::{MemberError, text_at, with_true};
 use upstream::urlencoded;
 
@@ -40,6 +42,7 @@ pub(crate) struct PricedRequest<'a> {
     /// The calls that it may be, in the protocols of its channels.
     pub routes: &'a [PricedRoute],
     pub headers: &'a HeaderMap,
+    pub query: &'a str,
     /// The body, where it was decompressed already.
     pub plain: Option<&'a Bytes>,
     pub inlet: &'a Inlet,
@@ -79,7 +82,12 @@ impl PricedRequest<'_> {
             true => self.asked(&json, schedule.as_deref(), price.is_of_units())?,
             false => Asked::default(),
         };
-        Ok((egress::price_for(price, &json).map_err(unclear)?, asked))
+        let in_path = |name: &str| {
+            let captured = self.routes.iter().find_map(|it| it.captures.get(name));
+            captured.map(str::to_owned)
+        };
+        let texts = RequestTexts { body: &json, query: self.query, in_path: &in_path };
+        Ok((egress::price_for(price, texts).map_err(unclear)?, asked))
     }
 
     /// What the request asks for, of several protocols the most.
@@ -96,13 +104,19 @@ impl PricedRequest<'_> {
         let mut output: Option<i64> = None;
         for priced_route in self.routes {
             let route = &priced_route.route;
-            let read = route.read_request(&PathCaptures::default(), "", json);
+            let read = route.read_request(&priced_route.captures, self.query, json);
             if read.ambiguous {
                 return Err(faults::body_ambiguous());
             }
             check_units(&read, priced)?;
             for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
                 text_at(json, names).map_err(unclear)?;
+                could_say.set(meter, 1);
+            }
+            for (meter, source) in route.unit_sources().filter(|(meter, _)| priced(*meter)) {
+                if let UnitSource::Query(name) = source {
+                    query::parameter(self.query, name).map_err(|_| faults::ambiguous(name))?;
+                }
                 could_say.set(meter, 1);
             }
             if let Some(schedule) = schedule {
@@ -157,7 +171,7 @@ impl PricedRequest<'_> {
         let mut pairs = schedule.units().iter().flat_map(|(unit, _)| {
             self.routes.iter().map(move |priced_route| (&*priced_route.route, *unit))
         });
-        schedule.reads_requests() || pairs.any(|(route, unit)| is_in_body(route, unit))
+        schedule.reads_bodies() || pairs.any(|(route, unit)| is_in_body(route, unit))
     }
 
     /// The body as one JSON object. Where the price depends on it, one that can't be read is
@@ -221,7 +235,13 @@ fn check_counted(
         None => Ok(()),
         Some(unit) => {
             let members = route.unit_members().filter(|(known, _)| *known == unit);
-            let members: Vec<String> = members.map(|(_, names)| names.join(".")).collect();
+            let members = members.map(|(_, names)| names.join("."));
+            let others = route.unit_sources().filter(|(known, _)| *known == unit);
+            let others = others.map(|(_, source)| match source {
+                UnitSource::Query(name) => format!("?{name}="),
+                UnitSource::Path(name) => format!("{{{name}}}"),
+            });
+            let members: Vec<String> = members.chain(others).collect();
             Err(faults::unit_unsaid(unit, &members.join(" / ")))
         }
     }

@@ -220,6 +220,7 @@ async fn call_model(
         model: &model,
         routes: &routes,
         headers: &head.headers,
+        query: head.uri.query().unwrap_or_default(),
         plain: api.as_ref().and_then(|(_, body)| body.plain.as_ref()),
         inlet: &inlet,
         is_submission: submission.is_some(),

@@ -251,16 +251,23 @@ pub(crate) fn route_of(
     method: &Method,
     path: &str,
 ) -> Option<Arc<ProtocolRoute>> {
-    route_in(egress::protocol_of(channel).ok()?, method, path)
+    let (route, _) = route_in(egress::protocol_of(channel).ok()?, method, path)?;
+    Some(route)
 }
 
-fn route_in(protocol: &Protocol, method: &Method, path: &str) -> Option<Arc<ProtocolRoute>> {
-    protocol.route(method.as_str(), path).map(|found| Arc::clone(found.route))
+/// A route, and what it captures of a path.
+type Captured = (Arc<ProtocolRoute>, PathCaptures);
+
+fn route_in(protocol: &Protocol, method: &Method, path: &str) -> Option<Captured> {
+    let found = protocol.route(method.as_str(), path)?;
+    Some((Arc::clone(found.route), found.captures))
 }
 
 /// A route by which a call is read for its price.
 pub(crate) struct PricedRoute {
     pub route: Arc<ProtocolRoute>,
+    /// What it captures of the path.
+    pub captures: PathCaptures,
     /// Those by which its channels' replies are read; none: a reply may be read by none.
     readers: Vec<Arc<ProtocolRoute>>,
 }
@@ -291,20 +298,26 @@ pub(crate) fn priced_routes(
     let read: Vec<_> = protocols.map(|protocol| route_in(protocol, method, path)).collect();
     let own = distinct(read.iter().flatten());
     let Some(spoken) = spoken else {
-        let alone = |route: Arc<_>| PricedRoute { readers: vec![Arc::clone(&route)], route };
+        let alone = |(route, captures): Captured| {
+            let readers = vec![Arc::clone(&route)];
+            PricedRoute { readers, route, captures }
+        };
         return own.into_iter().map(alone).collect();
     };
     // All read the request alike, but for what they hold.
-    let routes = distinct([&spoken.route].into_iter().chain(&own));
+    let first = (Arc::clone(&spoken.route), spoken.captures.clone());
+    let routes = distinct([&first].into_iter().chain(&own));
+    let own = own.into_iter().map(|(route, _)| route).collect();
     let readers = if read.iter().any(Option::is_none) { Vec::new() } else { own };
-    routes.into_iter().map(|route| PricedRoute { route, readers: readers.clone() }).collect()
+    let priced = |(route, captures)| PricedRoute { route, captures, readers: readers.clone() };
+    routes.into_iter().map(priced).collect()
 }
 
-fn distinct<'a>(routes: impl Iterator<Item = &'a Arc<ProtocolRoute>>) -> Vec<Arc<ProtocolRoute>> {
-    let mut distinct: Vec<Arc<ProtocolRoute>> = Vec::new();
-    for route in routes {
-        if !distinct.iter().any(|known| Arc::ptr_eq(known, route)) {
-            distinct.push(Arc::clone(route));
+fn distinct<'a>(routes: impl Iterator<Item = &'a Captured>) -> Vec<Captured> {
+    let mut distinct: Vec<Captured> = Vec::new();
+    for captured in routes {
+        if !distinct.iter().any(|known| Arc::ptr_eq(&known.0, &captured.0)) {
+            distinct.push(captured.clone());
         }
     }
     distinct

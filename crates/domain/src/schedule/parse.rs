@@ -1,6 +1,6 @@
 //! Reads schedules as operators write them, and as frozen prices keep them.
 
-use super::{RequestMember, Schedule, Tier, TierCondition};
+use super::{RequestMember, RequestPlace, Schedule, Tier, TierCondition};
 use crate::Meter;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
@@ -219,14 +219,22 @@ fn read_above(at: &str, raw: &RawValue) -> Parsed<(Meter, i64)> {
     }
 }
 
-/// `body:/size`: names from the top of the body, as in a JSON pointer.
+/// `body:/size`: names from the top of the body, as in a JSON pointer; `query:NAME`, `path:NAME`.
 fn member(at: &str, raw: &RawValue) -> Parsed<RequestMember> {
     let text: String = match serde_json::from_str(raw.get()) {
         Ok(text) => text,
         Err(_) => return wrong(at, "is not a text"),
     };
+    for (front, place) in [("query:", RequestPlace::Query), ("path:", RequestPlace::Path)] {
+        let Some(name) = text.strip_prefix(front) else { continue };
+        let is_odd = |c: char| matches!(c, '&' | '=' | ';' | '?' | '#' | '{' | '}' | '/' | ' ');
+        if !is_word(name) || name.contains(is_odd) {
+            return wrong(at, format!("is not {front}NAME"));
+        }
+        return Ok(RequestMember { place, names: vec![name.to_owned()] });
+    }
     let Some(path) = text.strip_prefix("body:/") else {
-        return wrong(at, "is not body:/NAME, or body:/NAME/NAME");
+        return wrong(at, "is not body:/NAME, body:/NAME/NAME, query:NAME or path:NAME");
     };
     let decoded = |name: &str| name.replace("~1", "/").replace("~0", "~");
     let names: Vec<String> = path.split('/').map(decoded).collect();
@@ -234,7 +242,7 @@ fn member(at: &str, raw: &RawValue) -> Parsed<RequestMember> {
     if names.len() > MAX_NAMES || !names.iter().all(fits) {
         return wrong(at, format!("has more than {MAX_NAMES} names, or an empty, long or odd one"));
     }
-    Ok(RequestMember { names })
+    Ok(RequestMember { place: RequestPlace::Body, names })
 }
 
 /// One word, or a list of them: texts, numbers, `true` and `false`.

@@ -89,6 +89,7 @@ mod poller_large;
 mod pooler;
 mod priced;
 mod protocols;
+mod query_prices;
 mod redemption;
 mod reported;
 mod requests;

@@ -12,7 +12,7 @@ use crate::pointer::Pointer;
 use crate::program::{TestRule, TextRole, TextSlot};
 use crate::program_builder::ProgramBuilder;
 use crate::reading::BodyShape;
-use crate::request::{UnitMembers, UnitSlots};
+use crate::request::{UnitMembers, UnitSlots, UnitSource};
 use crate::rules::{Condition, Rules, UsageRules};
 use domain::{METERS, Meter};
 use std::collections::BTreeMap;
@@ -448,13 +448,22 @@ pub(super) fn pointers(
     read
 }
 
+/// Where the units of requests stand.
+#[derive(Default)]
+pub(super) struct UnitPlaces {
+    pub(super) slots: UnitSlots,
+    pub(super) members: UnitMembers,
+    pub(super) sources: Vec<(Meter, UnitSource)>,
+}
+
 /// The slots of units of a request.
 pub(super) fn units(
     (place, section): (&str, &BTreeMap<String, TextList>),
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
-) -> (UnitSlots, UnitMembers) {
-    let (mut slots, mut number, mut members) = (Vec::new(), 0, Vec::new());
+) -> UnitPlaces {
+    let UnitPlaces { mut slots, mut members, mut sources } = UnitPlaces::default();
+    let mut number = 0;
     for (word, texts) in section {
         let at = format!("{place}.{word}");
         let Some(meter) = found.ok(&at, Meter::parse(word)) else { continue };
@@ -463,6 +472,8 @@ pub(super) fn units(
             continue;
         }
         let (texts, usual) = usual(texts, &at, found);
+        let (outside, texts) = outside(&texts, &at, found);
+        sources.extend(outside.into_iter().map(|source| (meter, source)));
         let first = number;
         for (at, pointer) in pointers(&at, &texts, found) {
             let done = builder.meter(meter, &pointer, (false, false));
@@ -471,7 +482,29 @@ pub(super) fn units(
         }
         slots.push((meter, first..number, usual));
     }
-    (slots, members)
+    UnitPlaces { slots, members, sources }
+}
+
+/// The sources of a list that are `query:NAME` or `path:NAME`, and the pointers.
+fn outside(texts: &TextList, at: &str, found: &mut ProblemList) -> (Vec<UnitSource>, TextList) {
+    let (mut sources, mut pointers) = (Vec::new(), Vec::new());
+    for (number, text) in texts.0.iter().enumerate() {
+        let (source, name) = match (text.strip_prefix("query:"), text.strip_prefix("path:")) {
+            (Some(name), _) => (UnitSource::Query(name.into()), name),
+            (None, Some(name)) => (UnitSource::Path(name.into()), name),
+            (None, None) => {
+                pointers.push(text.clone());
+                continue;
+            }
+        };
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > MAX_LIST * 2 || !name.bytes().all(is_part) {
+            let at = format!("{at}.{number}");
+            found.at(at, format!("{text:?} is not query:NAME or path:NAME"));
+        }
+        sources.push(source);
+    }
+    (sources, TextList(pointers))
 }
 
 /// The pointers of a list, and the count of its `default:8`.

@@ -1,7 +1,7 @@
 //! How requests are read.
 
 use super::problems::ProblemList;
-use super::replies::{keep, keep_same, pointers, units};
+use super::replies::{UnitPlaces, keep, keep_same, pointers, units};
 use super::{MAX_LIST, MAX_WORD};
 use crate::document::{
     AskUsage, CompareWords, Document, HoldSection, PriceWord, ProbeSection, RefusalSection,
@@ -12,7 +12,7 @@ use crate::probe::RouteProbe;
 use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::refusal::{ParameterNames, Refusal, RefusalPlace, Signs};
-use crate::request::{BodyNames, RequestRules};
+use crate::request::{BodyNames, RequestRules, UnitSource};
 use crate::route::{RoutePattern, RouteSession, UsageMember, ValueSource};
 use domain::Meter;
 use std::fmt;
@@ -53,7 +53,9 @@ pub(super) fn rules(
         Some(units) => (own.as_str(), units),
         None => ("hold.units", &hold.units),
     };
-    let (units, unit_members) = units(asked, &mut builder, found);
+    let UnitPlaces { slots: units, members: unit_members, sources: unit_sources } =
+        units(asked, &mut builder, found);
+    captures_units(section, at, &unit_sources, found);
     let first = builder.slots();
     let mut single = TextList::default();
     for (at, pointer) in pointers("hold.output", &hold.output, found) {
@@ -104,6 +106,7 @@ pub(super) fn rules(
         program,
         units,
         unit_members,
+        unit_sources,
         reads_once,
         anywhere,
         refuse,
@@ -111,6 +114,26 @@ pub(super) fn rules(
         allowed,
         body_names,
     })
+}
+
+/// A route's own `path:NAME` needs a capture of that name in every pattern.
+fn captures_units(
+    section: &RouteSection,
+    at: &str,
+    sources: &[(Meter, UnitSource)],
+    found: &mut ProblemList,
+) {
+    for (meter, source) in sources.iter().filter(|_| section.units.is_some()) {
+        let UnitSource::Path(name) = source else { continue };
+        let has = |pattern: &String| {
+            let parsed = RoutePattern::parse(pattern);
+            parsed.is_ok_and(|parsed| parsed.has_capture(name))
+        };
+        if !section.matches.0.iter().all(has) {
+            let why = format!("is path:{name}, and a pattern has no {{{name}}}");
+            found.at(format!("{at}.units.{meter}"), why);
+        }
+    }
 }
 
 /// What a request may not say.

@@ -7,6 +7,7 @@ use super::{BodyEnd, CallEnd, Money, Seen, Terms, decide};
 use crate::asked::Asked;
 use crate::reply::{ReadAs, read_whole};
 use domain::{FrozenPrice, Meters, PriceRow, Pricing, Quota, Ratio, Schedule, Usage};
+use egress::RequestTexts;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -114,7 +115,9 @@ impl CasePrice {
             },
         };
         match Pricing::freeze(Some(&row), Ratio::ONE, Ratio::ONE).unwrap() {
-            Pricing::Priced(price) => egress::price_for(price, request.as_bytes()).unwrap(),
+            Pricing::Priced(price) => {
+                egress::price_for(price, RequestTexts::of_body(request.as_bytes())).unwrap()
+            }
             Pricing::Free => panic!("free"),
         }
     }

@@ -16,6 +16,9 @@ pub enum MemberError {
     /// The member is spelt in a way that some readers take for it.
     #[error("the body spells {0} otherwise")]
     Misspelt(String),
+    /// A parameter of the query is there more than once, or spelt otherwise.
+    #[error("the query has more than one {0}, or spells it otherwise")]
+    Parameter(String),
 }
 
 impl MemberError {
@@ -26,6 +29,7 @@ impl MemberError {
             Self::Body(error) => error.zh(),
             Self::Doubled(name) => format!("请求体中字段 {name} 重复"),
             Self::Misspelt(name) => format!("请求体中字段 {name} 的拼写不符"),
+            Self::Parameter(name) => format!("查询参数 {name} 重复或拼写不符"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::ops::unpriced;
 use crate::{AdminError, AdminState};
 use domain::{FrozenPrice, Pricing, Quota, Ratio, Usage};
-use egress::{CUSTOM_PASS, Prepared, price_for};
+use egress::{CUSTOM_PASS, Prepared, RequestTexts, price_for};
 use http::Method;
 use protocol::{CallOutcome, PriceNeeds, PriceWord, ReplyReading, RouteMatch};
 use serde::Serialize;
@@ -115,7 +115,7 @@ impl CostReader {
             CallOutcome::Empty => return nothing("not charged: the reply has nothing in it"),
             CallOutcome::Delivered => {}
         }
-        let price = self.price(group, call)?;
+        let price = self.price(group, found, call)?;
         let price = match price {
             Some(price) => price,
             None if self.refuses_unpriced => {
@@ -143,13 +143,20 @@ impl CostReader {
     }
 
     /// The model's price in a group, for this request.
-    fn price(&self, group: &str, call: &CallMade<'_>) -> Result<Option<FrozenPrice>, String> {
+    fn price(
+        &self,
+        group: &str,
+        found: &RouteMatch<'_>,
+        call: &CallMade<'_>,
+    ) -> Result<Option<FrozenPrice>, String> {
         let body = if call.body.is_empty() { b"{}".as_slice() } else { call.body };
+        let in_path = |name: &str| found.captures.get(name).map(str::to_owned);
+        let texts = RequestTexts { body, query: "", in_path: &in_path };
         let row = self.catalog.price(call.model).map_err(|why| format!("refused: {why}"))?;
         let ratio = self.catalog.group_ratio(group).unwrap_or(Ratio::ONE);
         match Pricing::freeze(row, ratio, Ratio::ONE).map_err(|why| format!("refused: {why}"))? {
             Pricing::Free => Ok(None),
-            Pricing::Priced(price) => price_for(price, body)
+            Pricing::Priced(price) => price_for(price, texts)
                 .map(Some)
                 .map_err(|why| format!("refused: the price depends on the request, and {why}")),
         }

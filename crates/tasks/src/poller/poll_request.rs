@@ -203,17 +203,21 @@ impl PollTarget {
         let unasked = |why: &dyn std::fmt::Display| PollFailure::Unasked(why.to_string());
         let uri = self.prepared.at_encoded(path).map_err(|error| unasked(&error))?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| unasked(&error))?;
-        let mut headers = self.headers(owner);
         let route_path = path.split('?').next().unwrap_or(path);
-        self.prepared.set_own_headers((&method, route_path), &mut headers);
-        self.prepared.sign(&mut headers, now);
+        let headers = self.headers(Some((&method, route_path)), owner, now);
         Ok(OwnRequest { method, uri, headers, body: None })
     }
 
-    fn headers(&self, owner: &CallerKey) -> HeaderMap {
+    /// The headers of a request, signed: where it is one of the protocol's calls, with those that
+    /// its route sets.
+    fn headers(&self, call: Option<(&Method, &str)>, owner: &CallerKey, now: UnixMs) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         self.prepared.authorize(&mut headers, owner);
+        if let Some(call) = call {
+            self.prepared.set_own_headers(call, &mut headers);
+        }
+        self.prepared.sign(&mut headers, now);
         headers
     }
 
@@ -226,8 +230,7 @@ impl PollTarget {
             None => {
                 let (method, uri, body) =
                     (Method::POST, self.uri.clone(), request_body(ids, numbers));
-                let mut headers = self.headers(owner);
-                self.prepared.sign(&mut headers, now);
+                let headers = self.headers(None, owner, now);
                 OwnRequest { method, uri, headers, body: Some(body) }
             }
             Some(rules) => {

@@ -83,10 +83,8 @@ pub(crate) fn has_key(headers: &HeaderMap) -> bool {
 /// which of them pays would be a guess.
 fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bare = authorization.map(|text| match text.split_once(' ') {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
-        _ => text.trim(),
-    });
+    // Twice: some add the scheme to a key that was entered with it.
+    let bare = authorization.map(|text| without_scheme(without_scheme(text)));
     let others = [X_API_KEY, API_KEY, X_GOOG_API_KEY]
         .into_iter()
         .filter_map(|name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim));
@@ -96,6 +94,13 @@ fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     match keys.all(|other| Some(other) == first) {
         true => Ok(first),
         false => Err(faults::two_keys()),
+    }
+}
+
+fn without_scheme(text: &str) -> &str {
+    match text.trim().split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
+        _ => text.trim(),
     }
 }
 
@@ -165,6 +170,7 @@ mod tests {
         for headers in [
             [("authorization", "Bearer sk-a")],
             [("authorization", "bearer  sk-a ")],
+            [("authorization", "Bearer Bearer sk-a")],
             [("authorization", "sk-a")],
             [("x-api-key", "sk-a")],
             [("api-key", "sk-a")],

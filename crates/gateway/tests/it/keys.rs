@@ -144,12 +144,14 @@ on_sqlite! {
         send("Authorization", format!("Bearer {key}")).await.expect(200);
         send("Authorization", format!("bearer {key}")).await.expect(200);
         send("Authorization", key.clone()).await.expect(200);
+        send("Authorization", format!("Bearer Bearer {key}")).await.expect(200);
         send("x-api-key", key.clone()).await.expect(200);
         for (name, value) in [
             ("Authorization", format!("Basic {key}x")),
             ("Authorization", format!("Bearer {}", key.trim_start_matches("sk-"))),
             ("Authorization", format!("Bearer {key}x")),
             ("Authorization", "Bearer".to_owned()),
+            ("Authorization", format!("Bearer Bearer Bearer {key}")),
             ("Authorization", format!("Bearer {}", testkit::server::ROOT_ACCESS_TOKEN)),
             ("x-api-key", String::new()),
             ("X-Other", key.clone()),
@@ -162,7 +164,18 @@ on_sqlite! {
         let query = format!("/pass/m?key={key}&api_key={key}&access_token={key}");
         let in_query = world.server.call("POST", &query).send().await;
         in_query.expect_error(401, "AUTH_ERROR");
-        assert_eq!(world.upstream.count(), 4);
+        assert_eq!(world.upstream.count(), 5);
+        world.close().await;
+    }
+
+    async fn a_channel_s_key_is_not_entered_with_its_scheme(db: TestDb) {
+        let world = World::open(db).await;
+        let channel = json!({
+            "name": "c", "base_url": world.upstream.url(), "models": ["gpt"],
+            "protocol": "openai", "key": "Bearer up-key",
+        });
+        let refused = world.admin().try_post("/api/channel", &channel).await.expect(422);
+        assert!(refused.text().contains("must not contain blanks"), "{}", refused.text());
         world.close().await;
     }
 
@@ -179,6 +192,7 @@ on_sqlite! {
     }
 
     async fn a_key_may_be_held_to_addresses(db: TestDb) {
+        // R42.
         let world = house_with_model(db).await;
         let ann = world.payer(100).await;
         for (list, status) in [
@@ -197,6 +211,7 @@ on_sqlite! {
     }
 
     async fn a_trusted_proxy_tells_the_address(db: TestDb) {
+        // R42, behind a proxy.
         let world = World::with(db, &[("TRUSTED_PROXIES", "127.0.0.0/8")]).await;
         world.model("m", fixed(1), Reply::text("ok")).await;
         let ann = world.payer(100).await;

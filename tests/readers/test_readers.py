@@ -194,7 +194,26 @@ for header in (
     odd = part(f'Content-Disposition: form-data; name="model"\r\n{header}', "=64ear")
     HOSTILE[f"a part with {header}"] = (typed(FORM), form(odd, CHEAP_PART), "")
 
+URLENCODED = "application/x-www-form-urlencoded"
+for odd in (
+    b"model=cheap&model=dear", b"model=dear&model=cheap", b"model=cheap&Model=dear",
+    b"model=cheap;model=dear", b"model=cheap&a=1;model=dear", b"%6dodel=dear&model=cheap",
+    b"model[]=dear&model=cheap", b"[model]=dear&model=cheap", b"model=cheap&%5Bmodel%5D=dear",
+    b"model[x]=dear&model=cheap", b"model.x=dear&model=cheap", b"+model=dear&model=cheap",
+    b"model=cheap&mod%65l=dear", b"model=cheap&model%00=dear", b"model=cheap%zz&model=dear",
+    b"model=sized&size=small&size=big", b"model=sized&size=small&Size=big",
+    b"model=sized&size=small;size=big", b"model=sized&size[]=big&size=small",
+    b"model=sized&size=%zz&size=big", b"model=sized&%73ize=big&size=small",
+    b'{"a":"&model=cheap&","model":"dear"}', b' {"a":"&model=cheap&","model":"dear"}',
+    b"a=1&" * 1000 + b"model=cheap", b"model=cheap&" + b"a=1&" * 1000 + b"model=dear",
+):
+    HOSTILE[f"form {odd[:60]}"] = (typed(URLENCODED), odd, "")
+
 HONEST = {
+    "urlencoded": (typed(URLENCODED), b"a=1&model=cheap", ""),
+    "urlencoded, escaped": (typed(URLENCODED), b"model=ch%65ap&x=%20+y", ""),
+    "urlencoded with a size": (
+        typed(f"{URLENCODED}; charset=utf-8"), b"model=sized&size=small", ""),
     "JSON": (typed(JSON), CHEAP_JSON, "?a=1"),
     "JSON with a size": (typed(JSON), b'{"model":"sized","size":"small"}', ""),
     "JSON, UTF-8": (typed(f"{JSON}; charset=UTF-8"), b' {"a":"\xe5\x9b\xbe","model":"cheap"}', ""),

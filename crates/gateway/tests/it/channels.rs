@@ -370,6 +370,7 @@ on_both_databases! {
 
 on_both_databases! {
     async fn a_channel_with_unfinished_tasks_stays(db: TestDb) {
+        // O1.
         let world = World::open(db).await;
         let channel = world.channel(&["img/submit"], json!({})).await;
         let ann = world.payer(0).await;

@@ -19,6 +19,7 @@ fn chat() -> Reply {
 
 on_both_databases! {
     async fn a_page_of_another_origin_may_call(db: TestDb) {
+        // R29.
         let world = World::open(db).await;
         let reply = chat().header("Access-Control-Allow-Origin", "https://upstream.example");
         world.upstream.on("/v1/chat/completions", reply.header("X-RateLimit-Remaining", "7"));
@@ -88,6 +89,7 @@ on_both_databases! {
     }
 
     async fn bodies_come_in_zstd_and_brotli(db: TestDb) {
+        // R35.
         let world = World::with(db, &[("CUSTOM_PASS_MAX_REQUEST_SIZE", "1MiB")]).await;
         world.upstream.on("/v1/chat/completions", chat());
         world.upstream.on("/m", Reply::text("ok"));
@@ -117,6 +119,7 @@ on_both_databases! {
     }
 
     async fn a_path_that_is_nearly_right_is_read_as_the_right_one(db: TestDb) {
+        // R37.
         let world = World::open(db).await;
         world.upstream.on("/v1/chat/completions", chat());
         world.upstream.on("/v1/messages/count_tokens", Reply::json(&json!({"input_tokens": 3})));

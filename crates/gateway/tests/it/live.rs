@@ -28,6 +28,7 @@ async fn answers(world: &World, payer: &crate::world::Payer, status: u16) {
 
 on_both_databases! {
     async fn prices_groups_channels_and_users_count_at_once(db: TestDb) {
+        // R57.
         let world = World::open(db).await;
         let channel = world.model("m", fixed(10), Reply::text("ok")).await;
         let ann = world.payer(1_000_000).await;

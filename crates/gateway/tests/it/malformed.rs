@@ -45,6 +45,30 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn http_2_without_tls_is_closed_at_once(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(30), Reply::text("ok")).await;
+        let ann = world.payer(100).await;
+        let mut raw = world.server.raw().await;
+        raw.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let began = std::time::Instant::now();
+        let said = raw.read_to_end().await;
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "it is not kept open");
+        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 "), "{said:?}");
+        // Who asks whether it may goes on as before.
+        let mut raw = world.server.raw().await;
+        raw.send(format!(
+            "POST /pass/m HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nConnection: Upgrade, \
+             HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\
+             Content-Length: 0\r\n\r\n",
+            ann.key
+        ))
+        .await;
+        assert_eq!(raw.read_answer().await.unwrap().status, 200);
+        world.wait_for_money(&ann, 70, 30).await;
+        world.close().await;
+    }
+
     // RFC 9112 §3.2 (`Host`), §5.2 (folded lines), §6.1 (codings), §6.3 (lengths).
     async fn a_head_that_two_servers_could_read_apart_is_refused(db: TestDb) {
         let world = World::open(db).await;

@@ -234,6 +234,31 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_document_may_build_on_custompass(db: TestDb) {
+        let world = World::open(db).await;
+        let document = "name = \"mine\"\ntitle = { zh = \"我的\", en = \"Mine\" }\n\
+            base = \"custompass\"\n[auth]\nheader = \"x-key\"\n";
+        world.admin().post("/api/protocol", &json!({"document": document})).await;
+        world.channel(&["m", "fixed"], json!({"protocol": "mine", "key": "up-key"})).await;
+        world.admin().price("m", json!({"ratio": 1, "completion_ratio": 2})).await;
+        world.admin().price("fixed", fixed(50)).await;
+        let ann = world.payer(1_000).await;
+        world.upstream.on_estimate("/m", Reply::estimate(10, 5), Reply::result(10, 5));
+        world.upstream.on("/fixed", Reply::failure(7, "no"));
+
+        run(&world, &ann, "/pass/m", "{}").await.expect(200);
+
+        let asked = world.upstream.requests().await;
+        let last = asked.last().unwrap();
+        assert_eq!(last.header("x-key").as_deref(), Some("up-key"));
+        assert_eq!((last.header("Authorization"), last.path()), (None, "/m"));
+        world.wait_for_money(&ann, 980, 20).await;
+        let failed = run(&world, &ann, "/pass/fixed", "{}").await.expect(200);
+        assert!(failed.text().contains("\"no\""), "{}", failed.text());
+        world.wait_for_money(&ann, 980, 20).await;
+        world.close().await;
+    }
+
     async fn doctor_names_a_model_whose_calls_hold_nothing(db: TestDb) {
         let (world, _) = translator(db).await;
         let found = async || {

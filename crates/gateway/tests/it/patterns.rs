@@ -5,6 +5,7 @@ use testkit::{Reply, TestDb, eventually, json, on_both_databases};
 
 on_both_databases! {
     async fn the_name_counts_and_then_the_longest_pattern(db: TestDb) {
+        // R51.
         let world = World::open(db).await;
         world.upstream.otherwise(Reply::text("ok"));
         for (models, key) in [(["gpt-4o"], "named"), (["gpt-4*"], "long"), (["gpt-*"], "short")] {

@@ -184,6 +184,7 @@ on_both_databases! {
     }
 
     async fn numbers_go_back_as_numbers(db: TestDb) {
+        // R56.
         let world = World::with(db, &[SOON]).await;
         world.model(IMG, json!({"fixed_quota": 5}), taken(9_007_199_254_740_993_i64)).await;
         let ann = world.payer(100).await;

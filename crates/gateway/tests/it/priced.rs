@@ -108,6 +108,7 @@ on_sqlite! {
     }
 
     async fn a_body_that_two_readers_read_apart_is_refused(db: TestDb) {
+        // R43.
         let world = two_models(db).await;
         let ann = world.payer(10_000).await;
         let utf_16: Vec<u8> =

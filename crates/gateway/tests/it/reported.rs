@@ -79,6 +79,10 @@ fn reported_units() -> Vec<Report> {
         "billed_units": {"search_units": 3}}}));
     let seconds = Reply::json(&json!({"text": "hello", "usage": {
         "type": "duration", "seconds": 600}}));
+    let text = json!([{"type": "text", "text": "ok"}]);
+    let searched = json!({"input_tokens": 100, "output_tokens": 50,
+        "server_tool_use": {"web_search_requests": 5}});
+    let searched = Reply::json(&json!({"type": "message", "content": text, "usage": searched}));
     let query = json!({"model": "m", "query": "q", "documents": ["a"]});
     vec![
         Report {
@@ -96,6 +100,11 @@ fn reported_units() -> Vec<Report> {
             body: query,
             charge: 6_000,
             ..report("R10", ("cohere", "/v2/rerank"), searches)
+        },
+        Report {
+            price: json!({"ratio": 1, "completion_ratio": 2, "units": {"searches": 5000}}),
+            charge: 200 + 5 * 5_000,
+            ..report("R15", ("anthropic", "/v1/messages"), searched)
         },
         Report {
             price: json!({"units": {"seconds": 10}}),

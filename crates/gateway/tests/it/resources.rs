@@ -38,6 +38,7 @@ fn of_account(request: &Recorded, reply: serde_json::Value) -> Reply {
 
 on_both_databases! {
     async fn a_file_is_its_owners_and_lies_with_one_channel(db: TestDb) {
+        // R39.
         let world = World::open(db).await;
         let first = json!({"protocol": "openai", "key": "first", "priority": 9});
         world.channel(&["files"], first).await;
@@ -104,6 +105,7 @@ on_both_databases! {
     }
 
     async fn a_batch_is_made_of_its_makers_file(db: TestDb) {
+        // R39.
         let world = World::open(db).await;
         world.channel(&["files", "batches"], json!({"protocol": "openai"})).await;
         world.admin().price("batches", fixed(50)).await;
@@ -139,6 +141,7 @@ on_both_databases! {
     }
 
     async fn a_stored_response_is_continued_by_its_owner_alone(db: TestDb) {
+        // R39.
         let world = World::open(db).await;
         let first = json!({"protocol": "openai", "key": "first", "priority": 9});
         let first = world.channel(&["gpt", "mini"], first).await;

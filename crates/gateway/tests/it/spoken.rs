@@ -40,6 +40,7 @@ async fn used(world: &World, payer: &Payer) -> i64 {
 
 on_both_databases! {
     async fn anthropic_is_called_and_billed_as_it_is(db: TestDb) {
+        // R49: the key goes as `x-api-key`.
         let world = World::open(db).await;
         channel(&world, "anthropic", &["claude"]).await;
         let price = json!({"ratio": 1, "completion_ratio": 2, "cache_ratio": "0.1"});
@@ -63,6 +64,7 @@ on_both_databases! {
     }
 
     async fn gemini_names_its_model_in_the_path(db: TestDb) {
+        // R33.
         let world = World::open(db).await;
         channel(&world, "gemini", &["gemini-2.5-pro"]).await;
         world.admin().price("gemini-2.5-pro", by_use()).await;

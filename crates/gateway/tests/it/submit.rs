@@ -90,6 +90,7 @@ on_both_databases! {
     }
 
     async fn both_surfaces_submit_and_ids_may_be_numbers(db: TestDb) {
+        // R56: no digit of an id is lost.
         let world = World::open(db).await;
         let numbered = |id: &str| Reply::raw_json(format!("{{\"data\":{{\"task_id\":{id}}}}}"));
         tasks(&world, fixed(40), Reply::text("no")).await;
@@ -108,6 +109,21 @@ on_both_databases! {
         let ids: Vec<_> = ids.iter().map(|row| (row.text("task_id"), row.text("status"))).collect();
         assert_eq!(ids, [("12345678901234567890123", "submitted"), ("字", "submitted")]);
         assert_eq!(world.money(&ann).await.quota, 20);
+        world.server.audit_clean().await;
+    }
+
+    async fn a_submission_may_be_taken_with_201_and_202(db: TestDb) {
+        // R53.
+        let world = World::open(db).await;
+        tasks(&world, fixed(40), Reply::text("no")).await;
+        let ann = world.payer(200).await;
+        for (id, status) in [("a", 200), ("b", 201), ("c", 202)] {
+            world.upstream.queue("/img/submit", taken(id).status(status));
+            let answer = submit(&world, &ann).await.expect(status);
+            assert_eq!(answer.header("X-Newapi-Quota").as_deref(), Some("40"), "{status}");
+        }
+        let alive = "SELECT count(*) FROM tasks WHERE finish_time IS NULL AND quota = 40";
+        assert_eq!((world.db.i64(alive).await, world.money(&ann).await.quota), (3, 80));
         world.server.audit_clean().await;
     }
 

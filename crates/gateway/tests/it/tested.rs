@@ -45,6 +45,7 @@ on_both_databases! {
     }
 
     async fn a_free_call_of_its_vendor_tests_a_channel(db: TestDb) {
+        // R52.
         let world = World::open(db).await;
         let admin = world.admin();
         for (protocol, path) in [

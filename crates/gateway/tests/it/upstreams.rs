@@ -176,6 +176,7 @@ on_sqlite! {
     }
 
     async fn a_form_with_two_models_or_none(db: TestDb) {
+        // R43, in a form.
         let world = World::open(db).await;
         world.channel(&["a", "b"], json!({})).await;
         let ann = world.payer(1_000).await;

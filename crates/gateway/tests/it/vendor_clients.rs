@@ -72,6 +72,7 @@ on_both_databases! {
     }
 
     async fn a_video_is_asked_for_fetched_and_listed_by_its_owner(db: TestDb) {
+        // R40.
         let video = Vendor::openai();
         let (world, ann) = submitted(db, &video).await;
         let bob = world.payer(100).await;

@@ -76,9 +76,9 @@ fn exponent(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// Whether `said` is `word`: the same text, or the same number.
+/// Whether `said` is `word`: the same text, in capitals or not, or the same number.
 pub(crate) fn same(word: &str, said: &[u8], said_is_number: bool) -> bool {
-    if word.as_bytes() == said {
+    if word.as_bytes().eq_ignore_ascii_case(said) {
         return true;
     }
     said_is_number && read(said).is_some_and(|said| Some(said) == read(word.as_bytes()))

@@ -353,6 +353,9 @@ pub(crate) struct ConditionSection {
     pub(crate) at: TextList,
     pub(crate) is: Option<CompareWords>,
     pub(crate) not: Option<CompareWords>,
+    /// Only a text, and no object or list.
+    #[serde(default)]
+    pub(crate) text: bool,
     #[serde(default)]
     pub(crate) status: Vec<u16>,
     #[serde(default)]

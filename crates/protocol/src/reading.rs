@@ -31,7 +31,7 @@ pub enum BodyShape {
     Events,
     /// JSON documents, one after another.
     Lines,
-    /// Nothing that is read.
+    /// Bytes that are not read: sound, pictures, pages.
     Opaque,
 }
 
@@ -44,7 +44,7 @@ impl BodyShape {
             Self::Array => "array",
             Self::Events => "sse",
             Self::Lines => "lines",
-            Self::Opaque => "opaque",
+            Self::Opaque => "bytes",
         }
     }
 
@@ -373,7 +373,9 @@ impl ReplyReader {
             CallOutcome::Failed(ReplyFailure::Said)
         } else if promised && (nothing_came || (shape == BodyShape::Events && !documents)) {
             CallOutcome::Failed(ReplyFailure::Nothing)
-        } else if promised && (!is_promised(&rules.promised, shape) || framer.is_cut(walker)) {
+        } else if promised && (!is_promised(&rules.promised, shape) || framer.is_page()) {
+            CallOutcome::Failed(ReplyFailure::Unpromised)
+        } else if promised && framer.is_cut(walker) {
             CallOutcome::Failed(ReplyFailure::Unpromised)
         } else if is_empty(&rules.empty, meters, total_says) && !walker.found.any_made() {
             CallOutcome::Empty

@@ -58,7 +58,7 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
         ),
         (
             "[outcome]\nfailed = [{ at = \"/a\", is = [1], not = [2] }]",
-            "line 7: outcome.failed[0]: has is and not",
+            "line 7: outcome.failed[0]: has several of is, not and text",
         ),
         (
             "[usage.meters]\ncredits = \"header:X-Cost\"",
@@ -344,4 +344,27 @@ fn an_ambiguous_model_is_said() {
     assert!(read(r#"{"model":"a","\u006dodel":"b"}"#).ambiguous);
     assert!(!read(r#"{"model":"a","x":{"model":"b"}}"#).ambiguous);
     assert!(!read(r#"{"model":"a"} {"#).well_formed);
+}
+
+#[test]
+fn a_refused_word_is_refused_in_capitals_and_nothing_is_not() {
+    let mut library = Library::builtin().unwrap().clone();
+    let own = "[[refuse]]\nquery = \"callback\"\nwhy = { zh = \"否\", en = \"no\" }\n\
+        [[refuse]]\nquery = \"size\"\nis = [\"4k\"]\nwhy = { zh = \"否\", en = \"no\" }\n\
+        [[refuse]]\nat = \"/size\"\nis = [\"4k\"]\nwhy = { zh = \"否\", en = \"no\" }\n";
+    let mine = library.add(&format!("{HEAD}{ROUTE}{own}")).unwrap();
+    let call = mine.route("POST", "/v1/x").unwrap();
+    let in_query = |query: &str| call.route.refusal_by_head(query, |_| Vec::new()).is_some();
+    assert!(in_query("callback=https://x") && in_query("size=4K"));
+    assert!(!in_query("callback=") && !in_query("callback=False") && !in_query("size=1k"));
+    let in_body = |body: &str| call.route.refusal_by_body(body.as_bytes()).unwrap().is_some();
+    assert!(in_body(r#"{"size":"4K"}"#) && !in_body(r#"{"size":"1K"}"#));
+}
+
+#[test]
+fn what_tries_a_channel_says_what_may_come() {
+    for protocol in Library::builtin().unwrap().iter() {
+        let silent = protocol.probe().is_some_and(|route| route.promised().is_empty());
+        assert!(!silent, "{}: a page would pass for an answer", protocol.name);
+    }
 }

@@ -428,7 +428,7 @@ fn trial_word(lang: Lang, word: &str) -> &str {
     match word {
         "array" => lang.say("JSON 数组", "array"),
         "lines" => lang.say("逐行 JSON", "lines"),
-        "opaque" => lang.say("不读取的内容", "opaque"),
+        "bytes" => lang.say("不读取的内容", "bytes"),
         "sse" => lang.say("事件流", "sse"),
         "delivered" => lang.say("已送达", "delivered"),
         "empty" => lang.say("没有内容", "empty"),

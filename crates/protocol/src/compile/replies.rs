@@ -140,12 +140,18 @@ fn text(
 fn shapes(route: &RouteSection, at: &str, found: &mut ProblemList) -> Vec<BodyShape> {
     let mut shapes = Vec::new();
     for (number, word) in route.reply.0.iter().enumerate() {
-        let all = [BodyShape::Json, BodyShape::Array, BodyShape::Events, BodyShape::Lines];
+        let all = [
+            BodyShape::Json,
+            BodyShape::Array,
+            BodyShape::Events,
+            BodyShape::Lines,
+            BodyShape::Opaque,
+        ];
         match all.into_iter().find(|shape| shape.as_str() == word) {
             Some(shape) => shapes.push(shape),
             None => found.at(
                 format!("{at}.reply.{number}"),
-                format!("{word:?} is none of json, array, sse and lines"),
+                format!("{word:?} is none of json, array, sse, lines and bytes"),
             ),
         }
     }
@@ -360,21 +366,22 @@ fn condition(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> Option<Condition> {
-    let ConditionSection { at: places, is, not, status, event, stream } = section;
-    let has_words = is.is_some() || not.is_some();
+    let ConditionSection { at: places, is, not, text, status, event, stream } = section;
+    let has_words = is.is_some() || not.is_some() || *text;
     if places.0.is_empty() && (has_words || (status.is_empty() && event.0.is_empty())) {
         found.at(at, "says neither at, status nor event");
         return None;
     }
     statuses(at, status, found);
-    let asks = match (is, not) {
-        (Some(_), Some(_)) => {
-            found.at(at, "has is and not; one of them is enough");
+    let asks = match (is, not, *text) {
+        (Some(CompareWords(words)), None, false) => TestRule::Is(words.clone()),
+        (None, Some(CompareWords(words)), false) => TestRule::Not(words.clone()),
+        (None, None, true) => TestRule::Text,
+        (None, None, false) => TestRule::Present,
+        _ => {
+            found.at(at, "has several of is, not and text; one of them is enough");
             return None;
         }
-        (Some(CompareWords(words)), None) => TestRule::Is(words.clone()),
-        (None, Some(CompareWords(words))) => TestRule::Not(words.clone()),
-        (None, None) => TestRule::Present,
     };
     if let TestRule::Is(words) | TestRule::Not(words) = &asks
         && (words.len() > MAX_LIST || words.iter().any(|word| word.len() > 100))

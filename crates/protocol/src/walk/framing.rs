@@ -101,6 +101,8 @@ pub(crate) struct Framer {
     /// How many bytes have come: a byte order mark stands at the first three.
     seen: u64,
     visible: bool,
+    /// The headers call it a page.
+    page: bool,
     /// Counts the body as a text, where the headers call it one.
     plain: Option<TokenCounter>,
 }
@@ -114,7 +116,7 @@ impl Framer {
             DeclaredType::Lines => BodyFraming::Many { by_line: true, skipping: false },
             _ => BodyFraming::Undecided,
         };
-        Self { declared, framing, seen: 0, visible: false, plain }
+        Self { declared, framing, seen: 0, visible: false, page: is_page(content_type), plain }
     }
 
     pub(crate) fn feed<D: DocumentEvents>(
@@ -210,6 +212,11 @@ impl Framer {
         !self.visible
     }
 
+    /// Whether it is a page, which nobody asks an API for.
+    pub(crate) const fn is_page(&self) -> bool {
+        self.page
+    }
+
     /// Tokens of a body that is a text, about: nothing in it is found by a pointer.
     pub(crate) fn plain_tokens(&self) -> i64 {
         self.plain.as_ref().map_or(0, TokenCounter::tokens)
@@ -264,6 +271,17 @@ fn is_plain_text(content_type: Option<&str>) -> bool {
     ["text/plain", "text/vtt", "text/srt", "application/x-subrip"].into_iter().any(is)
 }
 
+/// A page of a proxy or a login, in place of what was asked for.
+fn is_page(content_type: Option<&str>) -> bool {
+    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| essence.eq_ignore_ascii_case(page))
+}
+
+/// Whether a document begins so, also one with a `NaN` or an `Infinity`.
+const fn begins_json(first: u8) -> bool {
+    matches!(first, b'{' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I')
+}
+
 /// No JSON begins like a line of an event stream, nor the other way round: the first byte is
 /// believed before the header.
 const fn decide(declared: DeclaredType, first: u8) -> BodyFraming {
@@ -277,9 +295,10 @@ const fn decide(declared: DeclaredType, first: u8) -> BodyFraming {
         (DeclaredType::Json | DeclaredType::Unknown, _) if is_field => {
             BodyFraming::Events(EventStream::new())
         }
-        (DeclaredType::Json, _) | (DeclaredType::Unknown, b'{') => {
+        (DeclaredType::Json, first) if begins_json(first) => {
             BodyFraming::Single { trailing: false }
         }
+        (DeclaredType::Unknown, b'{') => BodyFraming::Single { trailing: false },
         _ => BodyFraming::Opaque,
     }
 }

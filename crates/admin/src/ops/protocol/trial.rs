@@ -83,7 +83,7 @@ pub struct TrialRequest {
 /// What is read of a reply.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TrialReply {
-    /// How its body is made up: `json`, `array`, `sse`, `lines` or `opaque`.
+    /// How its body is made up: `json`, `array`, `sse`, `lines` or `bytes`.
     pub shape: String,
     /// It is whole.
     pub whole: bool,

@@ -17,7 +17,7 @@
 //! | with a status of 400 and above | | any | released | the reply |
 //! | with a reply | complete | free | – | the reply |
 //! | with a reply | not complete | free | – | as below |
-//! | with a reply not in its coding, collected | complete | paid | released | 502 `UPSTREAM_RESPONSE` |
+//! | with one not in its coding, collected | complete | paid | released | 502 `UPSTREAM_RESPONSE` |
 //! | with a reply that says it failed, no usage streamed | any | paid | released | the reply |
 //! | with an estimate, not the result | any | paid | released | 502 `UPSTREAM_RESPONSE`, or cut |
 //! | with any other reply | complete | per call | the price | the reply |

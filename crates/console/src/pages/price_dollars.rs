@@ -54,6 +54,19 @@ pub(super) fn of_row(price: &AbilityView) -> [Option<MillionPrice>; 3] {
     [of_prompt(ratio), other(price.completion_ratio.get()), other(price.cache_ratio.get())]
 }
 
+/// The same as they are typed: what costs as much as the prompt is left empty, so that it goes on
+/// to do so when the prompt's price changes.
+pub(super) fn to_type(price: &AbilityView) -> [Option<MillionPrice>; 3] {
+    let [prompt, completion, cached] = of_row(price);
+    let unless_as_prompt =
+        |ratio: &str, typed: Option<MillionPrice>| typed.filter(|_| ratio != "1");
+    [
+        prompt,
+        unless_as_prompt(price.completion_ratio.get(), completion),
+        unless_as_prompt(price.cache_ratio.get(), cached),
+    ]
+}
+
 /// The shortest price, in millionths of a dollar, that is stored as `worth` beside this prompt
 /// price; of several that short, the one that is nearest.
 fn shortest(prompt: i128, worth: i128) -> Option<i128> {

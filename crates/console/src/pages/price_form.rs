@@ -371,7 +371,7 @@ fn kind_of(price: Option<&AbilityView>) -> &'static str {
 
 /// The fields of prices in dollars a million tokens, which is how vendors list them.
 fn dollar_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
-    let prices = price.filter(|price| price.ratio.get() != "null").map(price_dollars::of_row);
+    let prices = price.filter(|price| price.ratio.get() != "null").map(price_dollars::to_type);
     let [prompt, completion, cached] =
         prices.unwrap_or_default().map(|price| price.unwrap_or_default());
     let hint = |price: &MillionPrice, plain: &str| match &price.exact {

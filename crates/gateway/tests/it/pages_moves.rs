@@ -133,6 +133,16 @@ on_both_databases! {
         assert!(newest > line && reversal_of(&page, newest).is_none(), "{page}");
         let again = form.replace("30q", "80q").replace("reference=x", "reference=y");
         root.send(&path, &again).await.expect(303);
+
+        // What went back and forth is no call.
+        let calls = "SELECT count(*) FROM logs WHERE type = 'consume' AND used_delta <> 0";
+        let calls = world.db.i64(calls).await;
+        for path in ["usage/table?per=user", "usage/table?per=day", "usage/models"] {
+            let rows = admin.get(&format!("/api/{path}")).await;
+            let rows = rows.get("rows").unwrap_or(&rows).as_array().unwrap();
+            let sum: i64 = rows.iter().map(|row| row["calls"].as_i64().unwrap()).sum();
+            assert_eq!(sum, calls, "{path}: {rows:?}");
+        }
         world.close().await;
     }
 }

@@ -201,7 +201,7 @@ pub(super) fn ranking(state: &AdminState, table: &str, column: &str, top: i64) -
 fn of_model(row: &Row) -> Result<ModelUsage, StoreError> {
     Ok(ModelUsage {
         model_name: row.get("model_name")?,
-        calls: row.get("charging")?,
+        calls: row.get("calls")?,
         spent: row.get("used_delta")?,
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,

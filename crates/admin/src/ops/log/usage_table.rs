@@ -212,7 +212,7 @@ fn sums_of(row: &Row) -> Result<UsageRow, StoreError> {
         user_id: None,
         token_id: None,
         name: String::new(),
-        calls: row.get("charging")?,
+        calls: row.get("calls")?,
         spent: row.get("used_delta")?,
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,

@@ -373,9 +373,9 @@ impl ReplyReader {
             CallOutcome::Failed(ReplyFailure::Said)
         } else if promised && (nothing_came || (shape == BodyShape::Events && !documents)) {
             CallOutcome::Failed(ReplyFailure::Nothing)
-        } else if promised && (!is_promised(&rules.promised, shape) || framer.is_page()) {
-            CallOutcome::Failed(ReplyFailure::Unpromised)
-        } else if promised && framer.is_cut(walker) {
+        } else if promised
+            && (!is_promised(&rules.promised, shape) || framer.is_page() || framer.is_cut(walker))
+        {
             CallOutcome::Failed(ReplyFailure::Unpromised)
         } else if is_empty(&rules.empty, meters, total_says) && !walker.found.any_made() {
             CallOutcome::Empty

@@ -287,6 +287,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("The amount the line is about.", "该流水涉及的金额。"),
     ("The balance at its start.", "期初余额。"),
+    (
+        "The call that was answered: method and path at the upstream.",
+        "得到应答的调用: 在上游的方法和路径。",
+    ),
     ("The cause; not shown to users.", "原因, 不向用户显示。"),
     ("The channel's models.", "渠道的模型。"),
     ("The channel.", "渠道。"),

@@ -5,7 +5,7 @@ use crate::lang::Lang;
 use admin::ops::log::balance::RecentMovement;
 use admin::{Actor, AdminError, AdminState, BodyShare, PageRequest, Query};
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{self, FromRequestParts};
 use axum::response::{IntoResponse, Response};
 use domain::Fault;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, Uri};
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -231,6 +232,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Here {
         let visit = parts.extensions.get::<Arc<Visit>>().cloned();
         let none = || FormProblem::from(AdminError::System("a page without a visit".to_owned()));
         visit.map(Self).ok_or_else(none)
+    }
+}
+
+/// What stands in an address, for handlers. Where it is of another kind, there is no such page.
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = FormProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, FormProblem> {
+        let found = extract::Path::<T>::from_request_parts(parts, state).await;
+        let none = |_| AdminError::not_found("页面", "there is no such page").into();
+        found.map(|extract::Path(found)| Self(found)).map_err(none)
     }
 }
 

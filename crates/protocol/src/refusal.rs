@@ -80,11 +80,6 @@ impl TestRule {
     }
 }
 
-/// Whether a parameter says no more than if it were absent.
-fn is_nothing(text: &str) -> bool {
-    text.is_empty() || text.eq_ignore_ascii_case("false")
-}
-
 /// Whether a text is a whole number up to `limit`, perhaps of seconds.
 pub(crate) fn is_up_to(limit: i64, text: &str) -> bool {
     let digits = text.strip_suffix('s').unwrap_or(text);
@@ -191,7 +186,7 @@ impl ProtocolRoute {
         header: impl Fn(&str) -> Vec<String>,
     ) -> Option<&Refusal> {
         self.request.refuse.iter().filter(|it| it.priced.is_none()).find(|it| {
-            let holds = |text: &String| !is_nothing(text) && it.asks.holds_for(text, false);
+            let holds = |text: &String| it.asks.holds_for(text, false);
             match &it.place {
                 RefusalPlace::Query(names) => {
                     all_parameters(query).any(|(name, value)| names.has(&name) && holds(&value))

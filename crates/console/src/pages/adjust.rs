@@ -6,11 +6,10 @@ use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, step};
+use crate::visit::{Handled, Here, Path, Visit, done, step};
 use admin::AdminError;
 use admin::ops::log::balance::recent_line;
 use admin::ops::user::{self, UserView};
-use axum::extract::Path;
 use domain::{Quota, UserId};
 use ledger::Moved;
 use maud::{Markup, html};
@@ -186,7 +185,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
             }
         }
     };
-    let title = title(lang, reverse, &user.username);
+    let title = title(lang, (reverse, refund), &user.username);
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
@@ -218,9 +217,10 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
     }
 }
 
-fn title(lang: Lang, reverse: &str, name: &str) -> String {
-    match reverse {
-        "" => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
+fn title(lang: Lang, (reverse, refund): (&str, &str), name: &str) -> String {
+    match (reverse, refund) {
+        ("", "") => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
+        ("", _) => tell!(lang, "退还 {name} 的费用", "Refund a charge of {name}"),
         _ => tell!(lang, "冲正 {name} 的流水", "Reverse a line of {name}"),
     }
 }

@@ -3,9 +3,8 @@
 use super::for_admins;
 use crate::parts;
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here};
+use crate::visit::{Handled, Here, Path};
 use admin::ops::channel::{self, ChannelView};
-use axum::extract::Path;
 use domain::ChannelId;
 use maud::html;
 

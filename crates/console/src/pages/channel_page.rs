@@ -9,11 +9,10 @@ use crate::lang::{Lang, tell};
 use crate::parts::action;
 use crate::shell::{self, ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, step};
+use crate::visit::{Handled, Here, Path, Visit, step};
 use admin::PageRequest;
 use admin::ops::channel::{self, ChannelView};
 use admin::ops::log::{self, LogFilter, LogView};
-use axum::extract::Path;
 use domain::ChannelId;
 use maud::{Markup, html};
 
@@ -43,7 +42,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             select name="model" aria-label=(lang.say("模型", "Model")) {
                 @for model in &channel.models { option { (model) } }
             }
-            button { (lang.say("发起一次真实调用", "Make one real call")) }
+            button { (lang.say("发起测试调用", "Make a test call")) }
         }
         div #probe role="status" { (last_test(lang, &channel)) }
         p.muted.small {

@@ -10,11 +10,10 @@ use crate::parts::{
     self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
 };
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Visit, done, html as respond, switched};
+use crate::visit::{Handled, Here, Path, Visit, done, html as respond, switched};
 use crate::{formula, notes, show};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelFilter, ChannelView, Probe, ProbeCost, ProbeRequest};
-use axum::extract::Path;
 use domain::ChannelId;
 use http::StatusCode;
 use maud::{Markup, html};
@@ -227,6 +226,7 @@ fn result(lang: Lang, probe: &Probe, is_open: bool) -> Markup {
             (parts::state(kind, word))
             span.muted.small {
                 " "
+                @if let Some(call) = &probe.call { span.mono { (call) } " · " }
                 @if let Some(status) = probe.status { (status) " · " }
                 (show::duration_ms(probe.time_ms))
                 @if let Some(error) = probe.error {

@@ -9,12 +9,11 @@ use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_o
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, switched};
+use crate::visit::{Handled, Here, Path, Visit, done, switched};
 use admin::AdminError;
 use admin::ops::group;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::ops::user;
-use axum::extract::Path;
 use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -101,9 +100,9 @@ fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Mark
     html! {
         tr id={ "key-" (key.id.0) } {
             (batch::tick(lang, key.id.0, name, true))
-            td { a href={ "/console/keys/" (key.id.0) "/edit" } { (name) } }
+            td.cut title=(name) { a href={ "/console/keys/" (key.id.0) "/edit" } { (name) } }
             @if visit.is_admin() {
-                td { a href={ "/console/users/" (key.user_id.0) } {
+                td.cut.short { a href={ "/console/users/" (key.user_id.0) } {
                     (names.get(&key.user_id).map_or("?", String::as_str))
                 } }
             }

@@ -167,7 +167,7 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
     });
     html! {
         tr {
-            td { a href={ "/console/prices/edit?model=" (step(name)) } { (name) } }
+            td.cut title=(name) { a href={ "/console/prices/edit?model=" (step(name)) } { (name) } }
             td { @match fixed {
                 Some(_) => (lang.say("按次", "per call")),
                 None => (lang.say("按量", "by use")),
@@ -248,7 +248,7 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
                 tbody {
                     @for UnpricedModel { model_name, channels } in &models.items {
                         tr {
-                            td { (model_name) }
+                            td.cut title=(model_name) { (model_name) }
                             td { (parts::state(kind, now)) }
                             (show::count_cell(*channels))
                             td.acts { a href={ "/console/prices/edit?model=" (step(model_name)) } {
@@ -287,7 +287,9 @@ async fn own(visit: &Visit) -> Handled {
     let row = |price: &OwnPrice| {
         html! {
             tr {
-                td { a href=(super::play::address(&price.model_name)) { (price.model_name) } }
+                td.cut title=(price.model_name) {
+                    a href=(super::play::address(&price.model_name)) { (price.model_name) }
+                }
                 td { @if price.free && refused {
                         span.bad { (lang.say("未定价, 被拒绝", "no price: refused")) }
                     }

@@ -9,11 +9,10 @@ use crate::parts::{self, FormField, FormFields};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Visit, done, switched};
+use crate::visit::{Handled, Here, Path, Visit, done, switched};
 use admin::ops::user::{self, UserInput, UserView};
 use admin::ops::{access_token, group, own_sessions};
 use admin::{AdminError, ROLE_ADMIN, ROLE_ROOT, ROLE_USER};
-use axum::extract::Path;
 use domain::{Quota, Ratio, UserId};
 use maud::{Markup, html};
 

@@ -6,7 +6,7 @@ use super::{for_admins, log as log_page, overview};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::ShellPage;
-use crate::visit::{Handled, Here, Visit, step};
+use crate::visit::{Handled, Here, Path, Visit, step};
 use crate::{notes, show};
 use admin::ops::group;
 use admin::ops::log::usage::{self, UsageRequest};
@@ -15,7 +15,6 @@ use admin::ops::own_sessions::{self, SessionView};
 use admin::ops::token::{self, KeysOfUser};
 use admin::ops::user::{self, UserView};
 use admin::{AdminError, PageRequest, Query, ROLE_ADMIN, ROLE_ROOT};
-use axum::extract::Path;
 use domain::{Quota, UserId};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +179,7 @@ fn row(visit: &Visit, user: &UserView, (held, keys): (Option<&Quota>, KeysOfUser
     html! {
         tr id={ "user-" (id) } {
             (batch::tick(lang, id, &user.username, can_disable))
-            td {
+            td.cut title=(user.username) {
                 a href={ "/console/users/" (id) } { (user.username) }
                 @if !user.display_name.is_empty() {
                     span.muted.hide { " " (user.display_name) }

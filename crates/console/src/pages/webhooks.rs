@@ -7,12 +7,11 @@ use crate::lang::Lang;
 use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, PageReply, Visit, done, switched};
+use crate::visit::{Handled, Here, PageReply, Path, Visit, done, switched};
 use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::user;
 use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
-use axum::extract::Path;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 

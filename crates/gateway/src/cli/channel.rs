@@ -221,6 +221,9 @@ fn show_probe(probe: &Probe, json: bool) -> anyhow::Result<()> {
     let status = probe.status.map_or("no answer".to_owned(), |status| format!("status {status}"));
     let word = if probe.ok { "works" } else { "fails" };
     out::line(format_args!("channel {id}, model {model}: {word}, {status} after {time} ms"));
+    if let Some(call) = &probe.call {
+        out::line(format_args!("  call: {call}"));
+    }
     for (name, text) in [("error", probe.error), ("detail", probe.detail.as_deref())] {
         if let Some(text) = text {
             out::line(format_args!("  {name}: {text}"));

@@ -171,10 +171,12 @@ pub(super) fn of_a_line() -> String {
     COLUMNS.map(|(column, worth)| format!("{worth} AS {column}")).join(", ")
 }
 
-/// The columns that add up a source; and `calls`, how many were charged.
+/// The columns that add up a source.
 pub(super) fn columns(db: &Db) -> String {
-    let calls = "CASE WHEN type = 'consume' THEN charging ELSE 0 END";
-    let calls = summed(db.engine(), "calls", calls);
-    let columns = COLUMNS.map(|(column, _)| summed(db.engine(), column, column));
-    format!("{}, {calls}", columns.join(", "))
+    COLUMNS.map(|(column, _)| summed(db.engine(), column, column)).join(", ")
+}
+
+/// The column `calls` of a source: how many were charged.
+pub(super) fn calls(db: &Db) -> String {
+    summed(db.engine(), "calls", "CASE WHEN type = 'consume' THEN charging ELSE 0 END")
 }

@@ -160,11 +160,12 @@ pub async fn series_and_models(
         Engine::Sqlite => "NULL",
         Engine::Postgres => "CAST(NULL AS timestamptz)",
     };
-    let ranking = ranking(state, "steps", "model_name", request.top);
+    let (calls, ranking) =
+        (sums::calls(&state.db), ranking(state, "steps", "model_name", request.top));
     let sql = format!(
         "WITH steps AS MATERIALIZED (
              SELECT {bucket} AS step, type, model_name, {columns} FROM {table} GROUP BY 1, 2, 3)
-         SELECT step, type, '' AS model_name, {columns} FROM steps GROUP BY step, type
+         SELECT step, type, '' AS model_name, {columns}, {calls} FROM steps GROUP BY step, type
          UNION ALL SELECT {never}, '', top.* FROM ({ranking}) AS top"
     );
     let rows = state.db.search(&sql, &values).await?;
@@ -187,13 +188,13 @@ fn bucket(state: &AdminState, step: Step) -> &'static str {
 
 /// What cost most of what a column names, in order.
 pub(super) fn ranking(state: &AdminState, table: &str, column: &str, top: i64) -> String {
-    let columns = sums::columns(&state.db);
+    let (columns, calls) = (sums::columns(&state.db), sums::calls(&state.db));
     let named = match column {
         "model_name" => "WHERE model_name <> ''",
         _ => "",
     };
     format!(
-        "SELECT {column}, {columns} FROM {table} {named} GROUP BY {column}
+        "SELECT {column}, {columns}, {calls} FROM {table} {named} GROUP BY {column}
          HAVING sum(charging) > 0 ORDER BY used_delta DESC, {column} LIMIT {top}"
     )
 }

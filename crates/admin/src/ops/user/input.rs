@@ -149,6 +149,13 @@ impl UserInput {
         if let Some(reason) = &mut self.reason {
             *reason = words::reason(reason)?;
         }
+        if self.quota.is_some_and(|quota| quota.0 > Quota::LARGEST_BALANCE.0) {
+            return Err(AdminError::field(
+                "quota",
+                "余额最多 1000000000000000 额度 ($2,000,000,000)",
+                "must be at most 1000000000000000, which is $2,000,000,000",
+            ));
+        }
         if self.quota.is_some_and(Quota::is_negative) {
             return Err(AdminError::field("quota", "不能为负", "must not be negative"));
         }
@@ -236,6 +243,7 @@ mod tests {
             (r#"{"username":"a","role":5}"#, "role"),
             (r#"{"username":"a","status":3}"#, "status"),
             (r#"{"username":"a","quota":-1}"#, "quota"),
+            (r#"{"username":"a","quota":1500000000000000}"#, "quota"),
             (r#"{"username":"a","quota":1,"reason":"    "}"#, "reason"),
             (r#"{"username":"a","ratio":"x"}"#, "ratio"),
             (r#"{"username":"a","daily_limit":-1}"#, "daily_limit"),

@@ -58,6 +58,8 @@ pub struct Probe {
     pub model: String,
     /// Whether the upstream answered, and not with a failure.
     pub ok: bool,
+    /// The call that was answered: method and path at the upstream.
+    pub call: Option<String>,
     /// Its status.
     pub status: Option<u16>,
     /// How long the call took, in milliseconds.
@@ -176,6 +178,7 @@ impl<'a> Masks<'a> {
 
 /// A reply as far as it was read.
 struct Answered {
+    call: String,
     status: u16,
     body: Vec<u8>,
     /// Why it is not whole.
@@ -257,7 +260,8 @@ async fn call(
     let probe = probe.and_then(|route| route.probe.as_ref());
     let is_expected = probe.is_some_and(|probe| probe.expects(status));
     let read = costs.settle(target, &made, read);
-    Ok(Ok(Answered { status, body, broken, is_expected, read }))
+    let call = format!("{method} {path}");
+    Ok(Ok(Answered { call, status, body, broken, is_expected, read }))
 }
 
 struct Received {
@@ -306,6 +310,7 @@ fn told(
         channel_id,
         model,
         ok: false,
+        call: None,
         status: None,
         time_ms,
         reply: None,
@@ -319,7 +324,8 @@ fn told(
             probe.error = Some(why.label());
             probe.detail = Some(why.to_string());
         }
-        Ok(Answered { status, body, broken, is_expected, read }) => {
+        Ok(Answered { call, status, body, broken, is_expected, read }) => {
+            probe.call = Some(call);
             probe.status = Some(status);
             probe.reply = Some(shown(&body, masks));
             probe.usage = read.usage;
@@ -369,7 +375,14 @@ mod tests {
         let cost = ProbeCost { group: "vip".to_owned(), quota: None, calculation: String::new() };
         let failure = failure.map(str::to_owned);
         let read = ReplyRead { failure, usage: BTreeMap::new(), cost };
-        Ok(Answered { status, body: body.to_vec(), broken: None, is_expected: false, read })
+        Ok(Answered {
+            call: "GET /x".to_owned(),
+            status,
+            body: body.to_vec(),
+            broken: None,
+            is_expected: false,
+            read,
+        })
     }
 
     #[test]

@@ -375,7 +375,11 @@ impl DocumentValues {
                 TestRule::Present => {
                     value.kind == ScalarKind::Container || !matches!(value.text, b"" | b"false")
                 }
-                TestRule::Text => value.kind == ScalarKind::Text && !value.text.is_empty(),
+                TestRule::Text(words) => {
+                    value.kind == ScalarKind::Text
+                        && !value.text.is_empty()
+                        && !is_any(words, value)
+                }
                 TestRule::Is(words) => is_any(words, value),
                 TestRule::Not(words) => !is_any(words, value),
                 TestRule::Above(limit) => {

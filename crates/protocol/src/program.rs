@@ -82,8 +82,8 @@ pub(crate) struct ValueTest {
 pub(crate) enum TestRule {
     /// That there is one, and that it is not null.
     Present,
-    /// That it is a text, and not empty.
-    Text,
+    /// That it is a text, not empty, and none of these.
+    Text(Vec<String>),
     /// That it is one of these.
     Is(Vec<String>),
     /// That there is one, that it is not null, and none of these.

@@ -72,7 +72,7 @@ impl TestRule {
         };
         match self {
             Self::Present => true,
-            Self::Text => !is_number,
+            Self::Text(words) => !is_number && !is_any(words),
             Self::Is(words) => is_any(words),
             Self::Not(words) => !is_any(words),
             Self::Above(limit) => !is_up_to(*limit, text),

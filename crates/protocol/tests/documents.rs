@@ -58,7 +58,7 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
         ),
         (
             "[outcome]\nfailed = [{ at = \"/a\", is = [1], not = [2] }]",
-            "line 7: outcome.failed[0]: has several of is, not and text",
+            "line 7: outcome.failed[0]: has is beside not or text",
         ),
         (
             "[usage.meters]\ncredits = \"header:X-Cost\"",

@@ -150,6 +150,11 @@ fn admin_routes() -> CallTable {
         )
         .get("/api/node", doctor::nodes, all::<NodeView>("The nodes that serve this database"))
         .get("/api/option", option::list, all::<OptionView>("Settings of this node"))
+        .get(
+            "/api/option/console",
+            option::console,
+            one::<ConsoleConfig>("The settings by which pages are made"),
+        )
         .on(
             &[Put],
             "/api/option",
@@ -424,11 +429,6 @@ fn own() -> CallTable {
             "/api/events",
             events::follow,
             stream("What happens, as server-sent events").filters(EventRequest::read),
-        )
-        .get(
-            "/api/option/console",
-            option::console,
-            one::<ConsoleConfig>("The settings by which pages are made"),
         )
         .get("/api/notice", notice::get, one::<NoticeView>("What all users are told"))
         .get(

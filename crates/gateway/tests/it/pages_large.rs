@@ -62,7 +62,8 @@ on_both_databases! {
         }
         set_limit(&world, "$1").await;
         let user = Browser::login(&world.server, &name, PASSWORD).await;
-        let shown = user.get("/api/option/console").await.expect(200).json();
+        user.get("/api/option/console").await.expect(403);
+        let shown = root.get("/api/option/console").await.expect(200).json();
         assert_eq!(shown["data"]["confirm_above"], json!(500_000), "{shown}");
         let path = format!("/console/users/{ann}/adjust");
         let form = "direction=add&amount=%242&reason=two+dollars&reference=a";

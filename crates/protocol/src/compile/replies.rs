@@ -376,14 +376,16 @@ fn condition(
     let asks = match (is, not, *text) {
         (Some(CompareWords(words)), None, false) => TestRule::Is(words.clone()),
         (None, Some(CompareWords(words)), false) => TestRule::Not(words.clone()),
-        (None, None, true) => TestRule::Text,
+        (None, not, true) => {
+            TestRule::Text(not.as_ref().map_or_else(Vec::new, |words| words.0.clone()))
+        }
         (None, None, false) => TestRule::Present,
         _ => {
-            found.at(at, "has several of is, not and text; one of them is enough");
+            found.at(at, "has is beside not or text; one of them is enough");
             return None;
         }
     };
-    if let TestRule::Is(words) | TestRule::Not(words) = &asks
+    if let TestRule::Is(words) | TestRule::Not(words) | TestRule::Text(words) = &asks
         && (words.len() > MAX_LIST || words.iter().any(|word| word.len() > 100))
     {
         found.at(at, format!("has more than {MAX_LIST} words, or one of more than 100 bytes"));

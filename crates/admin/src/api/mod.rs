@@ -150,11 +150,6 @@ fn admin_routes() -> CallTable {
         )
         .get("/api/node", doctor::nodes, all::<NodeView>("The nodes that serve this database"))
         .get("/api/option", option::list, all::<OptionView>("Settings of this node"))
-        .get(
-            "/api/option/console",
-            option::console,
-            one::<ConsoleConfig>("The settings by which pages are made"),
-        )
         .on(
             &[Put],
             "/api/option",
@@ -328,6 +323,11 @@ fn prices(table: CallTable) -> CallTable {
         .post("/api/price/preview", ability::preview, preview.takes(PreviewInput::read))
         .get("/api/ability/{*model}", ability::get, one::<AbilityView>("The price of a model"))
         .delete("/api/ability/{*model}", ability::delete, by_name)
+        .get(
+            "/api/option/console",
+            option::console,
+            one::<ConsoleConfig>("The settings by which pages are made"),
+        )
         .get("/api/group", group::list, page::<GroupView>("Groups"))
         .on(&[Post, Put], "/api/group", group::put, group)
         .get("/api/group/{name}", group::get, one::<GroupView>("A group"))

@@ -78,10 +78,13 @@ fn exponent(text: &[u8]) -> Option<i64> {
 
 /// Whether `said` is `word`: the same text, in capitals or not, or the same number.
 pub(crate) fn same(word: &str, said: &[u8], said_is_number: bool) -> bool {
-    if word.as_bytes().eq_ignore_ascii_case(said) {
-        return true;
-    }
-    said_is_number && read(said).is_some_and(|said| Some(said) == read(word.as_bytes()))
+    word.as_bytes().eq_ignore_ascii_case(said) || same_exactly(word, said, said_is_number)
+}
+
+/// Whether `said` is `word` letter by letter, or the same number.
+pub(crate) fn same_exactly(word: &str, said: &[u8], said_is_number: bool) -> bool {
+    let same_number = || read(said).is_some_and(|said| Some(said) == read(word.as_bytes()));
+    word.as_bytes() == said || said_is_number && same_number()
 }
 
 #[cfg(test)]
@@ -121,7 +124,8 @@ mod tests {
 
     #[test]
     fn words_are_compared_as_texts_and_numbers() {
-        assert!(same("0", b"0.0", true) && same("0", b"-0", true) && same("ok", b"ok", false));
+        assert!(same("0", b"0.0", true) && same("0", b"-0", true) && same("ok", b"OK", false));
+        assert!(same_exactly("0", b"0.0", true) && !same_exactly("ok", b"OK", false));
         assert!(!same("0", b"00", false) && !same("0", b"", false) && !same("0", b"0.5", true));
     }
 }

@@ -382,6 +382,7 @@ impl DocumentValues {
                 }
                 TestRule::Is(words) => is_any(words, value),
                 TestRule::Not(words) => !is_any(words, value),
+                TestRule::NotExactly(words) => !is_one(words, value, count::same_exactly),
                 TestRule::Above(limit) => {
                     let text = std::str::from_utf8(value.text).unwrap_or_default();
                     value.kind == ScalarKind::Container || value.cut || !is_up_to(*limit, text)
@@ -430,9 +431,13 @@ fn spoiled_sum(meter: Meter) -> Option<Meter> {
 }
 
 fn is_any(words: &[String], value: &ScalarValue<'_>) -> bool {
+    is_one(words, value, count::same)
+}
+
+fn is_one(words: &[String], value: &ScalarValue<'_>, same: fn(&str, &[u8], bool) -> bool) -> bool {
     let comparable = !matches!(value.kind, ScalarKind::Container | ScalarKind::Null) && !value.cut;
     let is_number = value.kind == ScalarKind::Number;
-    comparable && words.iter().any(|word| count::same(word, value.text, is_number))
+    comparable && words.iter().any(|word| same(word, value.text, is_number))
 }
 
 fn sum_up(numbers: &mut [i64], touched: &mut u128, slot: usize, count: i64) {

@@ -62,6 +62,7 @@ mod rules;
 mod spoken;
 mod task;
 mod tokens;
+mod value_source;
 mod walk;
 
 pub use auth::{Address, Auth, Credential};
@@ -82,8 +83,9 @@ pub use refusal::{Refusal, UnreadBody};
 pub use request::{RequestReading, UnitSource};
 pub use route::{
     PathCaptures, ProtocolRoute, RouteMatch, RoutePattern, RoutePatternError, RouteSession,
-    UsageMember, ValueSource,
+    UsageMember,
 };
 pub use spoken::SpokenProtocols;
 pub use task::{TaskCount, TaskReading, TaskRequest, TaskRules};
 pub use tokens::{TokenCounter, count_tokens};
+pub use value_source::ValueSource;

@@ -88,6 +88,9 @@ pub(crate) enum TestRule {
     Is(Vec<String>),
     /// That there is one, that it is not null, and none of these.
     Not(Vec<String>),
+    /// The same, but letter by letter: in capitals a word may mean something else to an upstream,
+    /// and what is allowed is what is known.
+    NotExactly(Vec<String>),
     /// That there is one, that it is not null, and no whole number up to this.
     Above(i64),
 }

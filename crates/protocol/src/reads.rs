@@ -2,7 +2,8 @@
 //! only a channel whose own document reads it so may get it.
 
 use crate::document::{AskUsage, Document, PriceWord, RefusalSection, RouteSection, TaskWord};
-use crate::route::{ProtocolRoute, ValueSource};
+use crate::route::ProtocolRoute;
+use crate::value_source::ValueSource;
 
 /// All that a route's requests are read for, but for what is held, as its document says it: routes
 /// with the same text read a request alike.

@@ -65,16 +65,17 @@ pub enum UnreadBody {
 }
 
 impl TestRule {
-    /// Whether it holds for a text that is not absent, null, empty or `false`.
-    pub(crate) fn holds_for(&self, text: &str, is_number: bool) -> bool {
-        let is_any = |words: &[String]| {
-            words.iter().any(|word| count::same(word, text.as_bytes(), is_number))
+    /// Whether it holds for what a parameter or a header says.
+    fn holds_for(&self, text: &str) -> bool {
+        let is_any = |words: &[String], same: fn(&str, &[u8], bool) -> bool| {
+            words.iter().any(|word| same(word, text.as_bytes(), false))
         };
         match self {
             Self::Present => true,
-            Self::Text(words) => !is_number && !is_any(words),
-            Self::Is(words) => is_any(words),
-            Self::Not(words) => !is_any(words),
+            Self::Is(words) => is_any(words, count::same),
+            Self::NotExactly(words) => !is_any(words, count::same_exactly),
+            // Replies alone are asked so.
+            Self::Not(words) | Self::Text(words) => !is_any(words, count::same),
             Self::Above(limit) => !is_up_to(*limit, text),
         }
     }
@@ -186,7 +187,7 @@ impl ProtocolRoute {
         header: impl Fn(&str) -> Vec<String>,
     ) -> Option<&Refusal> {
         self.request.refuse.iter().filter(|it| it.priced.is_none()).find(|it| {
-            let holds = |text: &String| it.asks.holds_for(text, false);
+            let holds = |text: &String| it.asks.holds_for(text);
             match &it.place {
                 RefusalPlace::Query(names) => {
                     all_parameters(query).any(|(name, value)| names.has(&name) && holds(&value))

@@ -5,7 +5,8 @@ use crate::found::DocumentValues;
 use crate::pointer::MAX_NAME;
 use crate::program::{PointerProgram, TextRole};
 use crate::refusal::{Refusal, Signs, letter};
-use crate::route::{PathCaptures, ProtocolRoute, ValueSource};
+use crate::route::{PathCaptures, ProtocolRoute};
+use crate::value_source::ValueSource;
 use crate::walk::JsonWalker;
 use domain::spelling::resembles;
 use domain::{Meter, Meters};
@@ -55,26 +56,39 @@ pub(crate) struct RequestRules {
 
 /// What a body contains that names something at one of a few places: keys that are, in any
 /// spelling, all the names that lead there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BodyNames {
-    /// Each with the bit of its first letter.
-    names: Vec<(u32, Box<str>)>,
-    /// The names of each place, by their numbers.
-    places: Vec<Vec<usize>>,
+    /// Each with the bit of its first letter, and its own.
+    names: Vec<(u32, u128, Box<str>)>,
+    /// The letters that they begin with, of which most keys have none.
+    heads: u32,
+    /// The names of each place, as their bits.
+    places: Vec<u128>,
 }
 
 impl BodyNames {
     pub(crate) fn of(sources: &[ValueSource]) -> Self {
-        let mut names: Vec<(u32, Box<str>)> = Vec::new();
-        let mut number = |name: &str| {
-            names.iter().position(|(_, known)| **known == *name).unwrap_or_else(|| {
-                names.push((name.bytes().next().map_or(u32::MAX, letter), name.into()));
-                names.len() - 1
-            })
-        };
-        let places = sources.iter().filter_map(ValueSource::body_names);
-        let places = places.map(|leading| leading.map(&mut number).collect()).collect();
-        Self { names, places }
+        let mut names = Self::default();
+        for leading in sources.iter().filter_map(ValueSource::body_names) {
+            let bits = leading.fold(0, |bits, name| bits | names.bit_of(name));
+            names.places.push(bits);
+        }
+        names.heads = names.names.iter().fold(0, |heads, (head, ..)| heads | head);
+        names
+    }
+
+    /// The bit of a name. One that has none left is taken for seen: such bodies are read.
+    fn bit_of(&mut self, name: &str) -> u128 {
+        if let Some((_, bit, _)) = self.names.iter().find(|(.., known)| **known == *name) {
+            return *bit;
+        }
+        let number = u32::try_from(self.names.len()).ok();
+        let bit = number.and_then(|number| 1_u128.checked_shl(number)).unwrap_or(0);
+        if bit != 0 {
+            let head = name.bytes().next().map_or(u32::MAX, letter);
+            self.names.push((head, bit, name.into()));
+        }
+        bit
     }
 
     /// Whether a body may name something there. It is not parsed: a key stands between two quotes
@@ -83,7 +97,7 @@ impl BodyNames {
         if self.places.is_empty() {
             return false;
         }
-        let mut seen = vec![false; self.names.len()];
+        let mut seen = 0;
         let mut begin = None;
         for at in memchr::memchr_iter(b'"', body) {
             let Some(key) = begin.replace(at + 1).and_then(|begin| body.get(begin..at)) else {
@@ -98,10 +112,12 @@ impl BodyNames {
                 return true;
             }
             let first = key.first().map_or(0, |first| letter(*first));
-            for (seen, (head, name)) in seen.iter_mut().zip(&self.names) {
-                *seen |= head & first != 0 && resembles(key, name);
+            if self.heads & first != 0 {
+                let of_letter = self.names.iter().filter(|(head, ..)| head & first != 0);
+                let same = of_letter.filter(|(.., name)| resembles(key, name));
+                seen = same.fold(seen, |seen, (_, bit, _)| seen | bit);
             }
-            if self.places.iter().any(|place| place.iter().all(|&name| seen[name])) {
+            if self.places.iter().any(|place| place & seen == *place) {
                 return true;
             }
         }

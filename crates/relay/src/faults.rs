@@ -499,6 +499,14 @@ pub(crate) fn body_ambiguous() -> Fault {
     invalid(zh, en)
 }
 
+/// A field that stands for what is read of JSON alone.
+pub(crate) fn needs_json(name: &str) -> Fault {
+    invalid(
+        format!("{name} 须在 JSON 请求体中, 不能是表单字段"),
+        format!("{name} is said in a JSON body, not in a form"),
+    )
+}
+
 /// What two readers may read differently.
 pub(crate) fn ambiguous(name: &str) -> Fault {
     invalid(

@@ -128,32 +128,22 @@ pub(crate) fn resource_ids(
     }
     let query = query.unwrap_or_default();
     // A vendor that names the model in the path may read JSON whatever its type says.
-    let is_form = kind.is_some_and(|kind| *kind != MediaKind::Json);
-    let is_read = !is_form && route.may_use_resources(plain);
+    let form = kind.filter(|kind| **kind != MediaKind::Json);
+    let is_read = form.is_none() && route.may_use_resources(plain);
     let json = if is_read { plain } else { b"" };
     let mut ids = Vec::new();
     for source in &route.uses {
-        match (source, kind) {
+        match (source, form) {
             (ValueSource::Query(name), _) => {
                 query::parameter(query, name).map_err(|_| faults::ambiguous(name))?;
             }
-            (ValueSource::Body(_), kind) if kind == Some(&MediaKind::Json) || is_read => {
+            (source, Some(form)) => ids.extend(id_in_form(form, plain, source)?),
+            (ValueSource::Body(_), None) if is_read || kind.is_some() => {
                 let name = source.form_field();
                 name.map_or(Ok(()), |name| splice::check_unambiguous(plain, name))
                     .map_err(bad_json)?;
             }
-            (ValueSource::Body(_), Some(MediaKind::Form { boundary })) => {
-                let Some(name) = source.form_field() else { continue };
-                match multipart::field(boundary, plain, name) {
-                    Err(MultipartError::Missing(_)) => {}
-                    field => ids.push(field.map_err(bad_form)?.text),
-                }
-            }
-            (ValueSource::Body(_), Some(MediaKind::Urlencoded)) => {
-                let Some(name) = source.form_field() else { continue };
-                ids.extend(urlencoded::field(plain, name).map_err(bad_fields)?);
-            }
-            (_, _) => {}
+            (_, None) => {}
         }
     }
     let read = route.read_request(spoken.captures(), query, json);
@@ -162,6 +152,35 @@ pub(crate) fn resource_ids(
     }
     ids.extend(read.resources);
     Ok(ids)
+}
+
+/// The id that a field of a form names. What stands deeper in JSON has no field that all readers
+/// take for it, so a form that may mean it is refused.
+fn id_in_form(
+    form: &MediaKind,
+    plain: &[u8],
+    source: &ValueSource,
+) -> Result<Option<String>, Fault> {
+    let Some(first) = source.first_name() else { return Ok(None) };
+    let is_field = source.form_field().is_some();
+    match form {
+        MediaKind::Form { boundary } if is_field => {
+            match multipart::field(boundary, plain, first) {
+                Err(MultipartError::Missing(_)) => Ok(None),
+                field => field.map(|field| Some(field.text)).map_err(bad_form),
+            }
+        }
+        MediaKind::Urlencoded if is_field => urlencoded::field(plain, first).map_err(bad_fields),
+        MediaKind::Form { boundary } => match multipart::says(boundary, plain, first) {
+            Ok(true) => Err(faults::needs_json(first)),
+            said => said.map(|_| None).map_err(bad_form),
+        },
+        MediaKind::Urlencoded => match urlencoded::says(plain, first) {
+            Ok(true) => Err(faults::needs_json(first)),
+            said => said.map(|_| None).map_err(bad_fields),
+        },
+        MediaKind::Json => Ok(None),
+    }
 }
 
 /// Refuses a request that says what its route may not be told.
@@ -190,12 +209,12 @@ pub(crate) fn check_body(
     if plain.is_empty() || !route.refuses_by_body() {
         return Ok(());
     }
-    // Names of a form's fields need not be in quotes, as those of members are.
     let fields = form_as_json(kind, plain)?;
-    let json = fields.as_ref().map_or(plain, |fields| fields.as_bytes());
-    if !route.may_be_refused(json) {
+    // What a form says unclearly is there by name alone.
+    if fields.is_none() && !route.may_be_refused(plain) {
         return Ok(());
     }
+    let json = fields.as_ref().map_or(plain, |fields| fields.as_bytes());
     let members: Vec<&str> = route.refused_members().collect();
     let Some(said) = splice::members_alone(json, &members).map_err(bad_json)? else {
         return Ok(());
@@ -209,8 +228,8 @@ pub(crate) fn check_body(
 }
 
 /// Refuses a body that may name what was made before, or say what it may not, and is neither a JSON
-/// object nor, where fields stand for all that is looked at, a form: an upstream may read what is
-/// not read here. `is_read`: its model was read from it.
+/// object nor a form whose fields can be looked at: an upstream may read what is not read here.
+/// `is_read`: its model was read from it.
 pub(crate) fn check_readable(
     spoken: &Spoken,
     (kind, plain): (Option<&MediaKind>, &[u8]),

@@ -1,5 +1,8 @@
 //! The fields of a form as the text of a JSON object, so that both are read in one way.
 
+/// Most text of one form that is read, in bytes: prompts are shorter, and files are no text.
+const MAX_TEXT: usize = 1 << 20;
+
 /// The object, while fields are added.
 pub(crate) struct FieldsJson(String);
 
@@ -8,19 +11,24 @@ impl FieldsJson {
         Self("{".to_owned())
     }
 
-    /// Adds a field. A name that some parsers cut (`size[]`, `[size]`, `size.x`) is cut; one whose
-    /// value two parsers may read differently (none) is there twice.
+    /// Adds a field; a list of one (`size[]`) is its element. What parsers read apart is there in
+    /// another spelling, which is refused by whoever looks for that field, and by nobody else: a
+    /// name that some cut or take for a member's member (`[size]`, `size.x`, `size[x]`), and a
+    /// value that they may read differently (none), or that is too long.
     pub(crate) fn add(&mut self, name: &str, value: Option<&str>) {
-        let whole = name.trim_start_matches(['[', ']', '.']);
-        let cut = whole.split(['[', ']', '.']).next();
-        let text = serde_json::Value::from(value.unwrap_or_default());
-        let twice = cut.filter(|_| value.is_none());
-        // To PHP `max.tokens` is `max_tokens`.
-        let joined = Some(whole).filter(|whole| whole.contains('.'));
-        for name in cut.into_iter().chain(twice).chain(joined) {
-            let comma = if self.0.len() > 1 { "," } else { "" };
-            self.0.push_str(&format!("{comma}{}:{text}", serde_json::Value::from(name)));
+        let one = name.strip_suffix("[]").unwrap_or(name);
+        let fits = |value: &&str| self.0.len() + value.len() <= MAX_TEXT;
+        match value.filter(fits).filter(|_| !one.contains(['[', ']', '.'])) {
+            Some(value) => self.member(one, value),
+            // To PHP `max.tokens` is `max_tokens`, and so is `max[tokens`.
+            None => self.member(&format!("[{}", name.replace('.', "[")), ""),
         }
+    }
+
+    fn member(&mut self, name: &str, value: &str) {
+        let comma = if self.0.len() > 1 { "," } else { "" };
+        let (name, value) = (serde_json::Value::from(name), serde_json::Value::from(value));
+        self.0.push_str(&format!("{comma}{name}:{value}"));
     }
 
     pub(crate) fn finish(mut self) -> String {

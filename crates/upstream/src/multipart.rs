@@ -80,19 +80,35 @@ pub fn field(boundary: &str, body: &[u8], name: &str) -> Result<Field, Multipart
     found.ok_or_else(|| MultipartError::Missing(name.into()))
 }
 
+/// Whether a form has a field that a parser may take for `name`, or for a part of it. A file of
+/// that very name is none: it is no value.
+///
+/// # Errors
+/// When the form can't be parsed.
+pub fn says(boundary: &str, body: &[u8], name: &str) -> Result<bool, MultipartError> {
+    let mut says = false;
+    each_part(boundary, body, |part, _| {
+        let is_file = part.is_file && part.name.as_deref() == Some(name);
+        says |= part.is_named(name) && !is_file;
+        Ok(())
+    })?;
+    Ok(says)
+}
+
 /// The fields of a form as the text of a JSON object, so that both are read in one way: every value
-/// a string. A name that some parsers cut or decode (`size[]`, `[size]`, `size.x`) is cut and
-/// decoded, one that comes twice is there twice, and so is one whose value is a file or encoded.
+/// a string. A name that comes twice is there twice; one that some parsers cut or decode, or whose
+/// value is a file or encoded, is there in another spelling.
 ///
 /// # Errors
 /// When the form can't be parsed.
 pub fn as_json(boundary: &str, body: &[u8]) -> Result<String, MultipartError> {
     let mut json = FieldsJson::new();
     each_part(boundary, body, |part, range| {
-        let name = percent_decode_str(part.name.as_deref().unwrap_or_default());
-        let value = body.get(range).filter(|_| part.is_plain);
+        let name = part.name.as_deref().unwrap_or_default();
+        let decoded = percent_decode_str(name).decode_utf8_lossy();
+        let value = body.get(range).filter(|_| part.is_plain && *name == decoded);
         let value = value.and_then(|value| std::str::from_utf8(value).ok());
-        json.add(&name.decode_utf8_lossy(), value);
+        json.add(&decoded, value);
         Ok(())
     })?;
     Ok(json.finish())
@@ -169,12 +185,13 @@ fn headers_len(part: &[u8]) -> Result<usize, MultipartError> {
 struct Part {
     name: Option<String>,
     is_plain: bool,
+    is_file: bool,
 }
 
 impl Part {
     fn read(headers: &[u8]) -> Result<Self, MultipartError> {
         let text = std::str::from_utf8(headers).map_err(|_| MultipartError::Malformed)?;
-        let mut part = Self { name: None, is_plain: true };
+        let mut part = Self { name: None, is_plain: true, is_file: false };
         for line in text.split("\r\n").filter(|line| !line.is_empty()) {
             // A folded line continues the one before: few parsers agree on its meaning.
             if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
@@ -234,6 +251,7 @@ impl Part {
                 return Err(MultipartError::Malformed);
             }
             self.is_plain = false;
+            self.is_file = true;
         }
         Ok(())
     }

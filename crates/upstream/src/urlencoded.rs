@@ -50,14 +50,7 @@ impl UrlencodedError {
 pub fn field(body: &[u8], name: &str) -> Result<Option<String>, UrlencodedError> {
     let ambiguous = || UrlencodedError::Ambiguous(name.into());
     let text = text_of(body)?;
-    // To some `model.x` is a part of `model`.
-    let is_part = |pair: &str| {
-        let key = percent_decode_str(pair.split('=').next().unwrap_or_default());
-        let key: Vec<u8> = key.collect();
-        let cut = key.split(|byte| *byte == b'.').find(|part| !part.is_empty());
-        key.contains(&b'.') && cut.is_some_and(|cut| query::could_be(cut, name))
-    };
-    if text.split(['&', ';']).any(is_part) {
+    if text.split(['&', ';']).any(|pair| is_part(pair, name)) {
         return Err(ambiguous());
     }
     let value = query::parameter(text, name).map_err(|_| ambiguous())?;
@@ -65,6 +58,22 @@ pub fn field(body: &[u8], name: &str) -> Result<Option<String>, UrlencodedError>
         Some(value) if value.len() > MAX_VALUE => Err(ambiguous()),
         value => Ok(value),
     }
+}
+
+/// Whether the form has a field that a reader may take for `name`, or for a part of it.
+///
+/// # Errors
+/// When the form can't be parsed.
+pub fn says(body: &[u8], name: &str) -> Result<bool, UrlencodedError> {
+    let is_it = |pair: &str| query::could_be(pair.as_bytes(), name) || is_part(pair, name);
+    Ok(text_of(body)?.split(['&', ';']).any(is_it))
+}
+
+/// To some `model.x` is a part of `model`.
+fn is_part(pair: &str, name: &str) -> bool {
+    let key: Vec<u8> = percent_decode_str(pair.split('=').next().unwrap_or_default()).collect();
+    let cut = key.split(|byte| *byte == b'.').find(|part| !part.is_empty());
+    key.contains(&b'.') && cut.is_some_and(|cut| query::could_be(cut, name))
 }
 
 /// The form with this value of the field `name`; all else is untouched.
@@ -76,7 +85,7 @@ pub fn with(body: &[u8], name: &str, value: &str) -> Result<Bytes, UrlencodedErr
 }
 
 /// The fields as the text of a JSON object: every value a string. A name that comes twice is there
-/// twice, and so is one whose value some parsers decode or end otherwise.
+/// twice, and one whose value some parsers decode or end otherwise in another spelling.
 ///
 /// # Errors
 /// When the form can't be parsed.
@@ -101,11 +110,11 @@ fn add(json: &mut FieldsJson, pair: &str, is_unclear: bool) {
     // Behind a decoder of its own an upstream decodes again.
     let again = decoded(&name).filter(|again| *again != name);
     if let Some(again) = again {
-        json.add(&again, value.as_deref());
+        json.add(&again, None);
     }
 }
 
-/// Decoded, if all parsers agree on what it is.
+/// Decoded, if all parsers agree on what it is: some end a text at a byte that is no letter.
 fn decoded(text: &str) -> Option<String> {
     let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
@@ -115,7 +124,9 @@ fn decoded(text: &str) -> Option<String> {
         return None;
     }
     let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?;
+    let is_odd = |c: char| c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r');
+    (!text.contains(is_odd)).then(|| text.into_owned())
 }
 
 fn text_of(body: &[u8]) -> Result<&str, UrlencodedError> {
@@ -180,10 +191,22 @@ mod tests {
         assert_eq!(json(""), "{}");
         assert_eq!(json("a=1&b=x+y%21&&c"), r#"{"a":"1","b":"x y!","c":""}"#);
         assert_eq!(json("n=1&n=2"), r#"{"n":"1","n":"2"}"#);
-        assert_eq!(json("n[]=1&%5Bm%5D=2"), r#"{"n":"1","m":"2"}"#);
-        // What ends or is decoded otherwise by some is there twice, so that it is not believed.
-        assert_eq!(json("n=1;m=2"), r#"{"n":"","n":"","m":"","m":""}"#);
-        assert_eq!(json("n=%zz"), r#"{"n":"","n":""}"#);
-        assert_eq!(json("%256e=1"), r#"{"%6e":"1","n":"1"}"#);
+        assert_eq!(json("n[]=1&%5Bm%5D=2"), r#"{"n":"1","[[m]":""}"#);
+        // What ends or is decoded otherwise by some is spelt so that it is not believed.
+        assert_eq!(json("n=1;m=2"), r#"{"[n":"","[m":""}"#);
+        assert_eq!(json("n=%zz&m=%00&o=a%01"), r#"{"[n":"","[m":"","[o":""}"#);
+        assert_eq!(json("%256e=1"), r#"{"%6e":"1","[n":""}"#);
+        assert_eq!(json("a[0][b]=1&c.d=2"), r#"{"[a[0][b]":"","[c[d":""}"#);
+        // Nor is what is longer than any text.
+        let long = "x".repeat(1 << 20);
+        assert_eq!(json(&format!("a={long}&b=1")), r#"{"[a":"","b":"1"}"#);
+    }
+
+    #[test]
+    fn what_a_form_says() {
+        for form in ["file_ids=a", "a&file_ids[]=b", "file_ids%5B0%5D=c", "file_ids.0=d"] {
+            assert_eq!(says(form.as_bytes(), "file_ids"), Ok(true), "{form}");
+        }
+        assert_eq!(says(b"file=file_ids", "file_ids"), Ok(false));
     }
 }

@@ -22,6 +22,7 @@ refuse = [{ at = "/callback", why = { zh = "不可", en = "no callback" } }]
 
 [hold.units]
 images = ["/count", "default:1"]
+seconds = ["/film/length", "default:1"]
 characters = "/text/#"
 "#;
 
@@ -31,12 +32,14 @@ async fn painter(db: TestDb) -> (World, Payer) {
     let channel = json!({
         "protocol": "paint", "key": "up-key", "model_mapping": {"brush": "Brush 2/x"},
     });
-    world.channel(&["oil", "brush", "ink"], channel).await;
+    world.channel(&["oil", "brush", "ink", "film"], channel).await;
     let tiers = json!([{"at": "body:/size", "is": "big", "factor": 3}]);
     let price = json!({"units": {"images": 10}, "tiers": tiers});
     world.admin().price("oil", price.clone()).await;
     world.admin().price("brush", price).await;
     world.admin().price("ink", json!({"units": {"characters": 2}})).await;
+    let tiers = json!([{"at": "body:/film/format", "is": "4k", "factor": 5}]);
+    world.admin().price("film", json!({"units": {"seconds": 10}, "tiers": tiers})).await;
     world.upstream.on("/v2/paint", Reply::json(&json!({"ok": true})));
     let ann = world.payer(10_000).await;
     (world, ann)
@@ -60,6 +63,7 @@ on_both_databases! {
             ("engine=oil&count[]=9", None, 90),
             ("engine=ink&text=Guten+Tag%21", None, 20),
             ("engine=ink&text=日本", None, 4),
+            ("engine=film&note[a]=b&x.y=z", None, 10),
             ("a=1&engine=brush&count=2", Some("a=1&engine=Brush%202%2Fx&count=2"), 20),
         ] {
             let answer = paint(&world, &ann, form).await.expect(200);
@@ -89,6 +93,15 @@ on_both_databases! {
             ("engine=oil&count=%zz", 400),
             ("engine=oil&count=-1", 400),
             ("engine=oil&count=many", 400),
+            ("engine=ink&text=%zz", 400),
+            ("engine=ink&text=a%00b", 400),
+            // What is deeper is not read here, and may be by others.
+            ("engine=film&film[length]=8", 400),
+            ("engine=film&film[format]=4k", 400),
+            ("engine=film&film.length=8", 400),
+            ("engine=film&film%255Blength%255D=8", 400),
+            ("engine=oil&callback[x]=y", 400),
+            ("engine=oil&callback.x=y", 400),
             ("engine=oil&count=99999999999", 400),
             ("engine=oil&size=big&size=small", 400),
             ("engine=oil&size=small;size=big", 400),

@@ -219,6 +219,32 @@ on_both_databases! {
         assert_eq!(listed(&world, &ann, "/v1/vector_stores").await, ["vs-1"]);
         assert!(listed(&world, &bob, "/v1/vector_stores").await.is_empty());
 
+        // Nor is it named by a form, in whatever spelling, to an upstream that reads those.
+        let before = world.upstream.count();
+        let part = |name: &str| {
+            let head = format!("Content-Disposition: form-data; name=\"{name}\"");
+            format!("--b\r\n{head}\r\n\r\nfile-1\r\n--b--\r\n")
+        };
+        let (encoded, parts) =
+            ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b");
+        for (kind, body, status) in [
+            (encoded, r#"{"file_ids":["file-1"]}"#.to_owned(), 415),
+            (encoded, "name=x&file_ids=file-1".to_owned(), 400),
+            (encoded, "file_ids[]=file-1".to_owned(), 400),
+            (encoded, "name=x&file_ids%5B0%5D=file-1".to_owned(), 400),
+            (encoded, "file_ids.0=file-1".to_owned(), 400),
+            (parts, part("file_ids"), 400),
+            (parts, part("file_ids[]"), 400),
+            (parts, part("file_ids[0]"), 400),
+        ] {
+            for path in ["/v1/vector_stores", "/v1/vector_stores/vs-1/file_batches"] {
+                let call = world.server.call("POST", path).key(&ann.key);
+                let answer = call.header("content-type", kind).body(body.clone()).send().await;
+                assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
+            }
+        }
+        assert_eq!(world.upstream.count(), before, "none of these reached the upstream");
+
         let file = |id: &str| json!({"type": "file", "file": {"file_id": id}});
         let chat = |id: &str| {
             json!({"model": "gpt", "messages": [{"role": "user", "content": [file(id)]}]})

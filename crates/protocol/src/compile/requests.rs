@@ -13,7 +13,8 @@ use crate::program::{PointerProgram, TestRule, TextRole};
 use crate::program_builder::ProgramBuilder;
 use crate::refusal::{ParameterNames, Refusal, RefusalPlace, Signs};
 use crate::request::{BodyNames, RequestRules, UnitSource};
-use crate::route::{RoutePattern, RouteSession, UsageMember, ValueSource};
+use crate::route::{RoutePattern, RouteSession, UsageMember};
+use crate::value_source::ValueSource;
 use domain::Meter;
 use std::fmt;
 
@@ -148,7 +149,7 @@ fn refusal(
     let asks = match (is, not, above) {
         (None, None, None) => TestRule::Present,
         (Some(words), None, None) if fits(words) => TestRule::Is(words.0.clone()),
-        (None, Some(words), None) if fits(words) => TestRule::Not(words.0.clone()),
+        (None, Some(words), None) if fits(words) => TestRule::NotExactly(words.0.clone()),
         (None, None, Some(above)) => TestRule::Above(*above),
         _ => {
             found.at(at, format!("has two of is, not and above, or more than {MAX_LIST} words"));

@@ -14,6 +14,8 @@ const FREE_DECODED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why a body can't be decoded that is not of the coding that it declares, or breaks off.
 pub const BROKEN_ENCODING: &str = "broken_encoding";
+/// Why no more of a body is read that inflates beyond the limits: others may read it to its end.
+const INFLATES_TOO_FAR: &str = "inflates_too_far";
 
 /// The coding of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(crate) enum Decoder<W: Write> {
 impl<W: Write> Decoder<W> {
     /// Inflates so many bytes at most; an error when the coding is not supported.
     pub(crate) fn up_to(coding: Coding, to: W, max: u64) -> Result<Self, W> {
-        let limited = |to| Limited { to: Some(to), taken: 0, given: 0, max };
+        let limited = |to| Limited { to: Some(to), taken: 0, given: 0, max, is_over: false };
         match coding {
             Coding::Plain => Ok(Self::Plain(to)),
             Coding::Gzip => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(limited(to))))),
@@ -139,6 +141,14 @@ impl<W: Write> Decoder<W> {
         }
     }
 
+    /// Why it goes on no more.
+    fn trouble(&mut self) -> &'static str {
+        match self.limited() {
+            Some(limited) if limited.is_over => INFLATES_TOO_FAR,
+            _ => BROKEN_ENCODING,
+        }
+    }
+
     /// Whether bytes have come that must be inflated.
     fn is_begun(&mut self) -> bool {
         self.limited().is_some_and(|limited| limited.taken > 0)
@@ -152,6 +162,7 @@ pub(crate) struct Limited<W> {
     taken: u64,
     given: u64,
     max: u64,
+    is_over: bool,
 }
 
 impl<W: Write> Write for Limited<W> {
@@ -159,6 +170,7 @@ impl<W: Write> Write for Limited<W> {
         self.given += bytes.len() as u64;
         let is_bomb = self.given > FREE_DECODED_BYTES && self.given / MAX_EXPANSION > self.taken;
         if is_bomb || self.given > self.max {
+            self.is_over = true;
             return Err(io::Error::other("inflates to too much"));
         }
         match &mut self.to {
@@ -212,7 +224,7 @@ impl<W: Write> Decoded<W> {
             && let Ok(decoder) = &mut self.decoder
             && decoder.feed(bytes).is_err()
         {
-            self.unreadable = Some(BROKEN_ENCODING);
+            self.unreadable = Some(decoder.trouble());
         }
     }
 
@@ -234,8 +246,8 @@ impl<W: Write> Decoded<W> {
     /// Ends the body. The reason, where it could not be decoded as a whole.
     ///
     /// # Errors
-    /// `content_encoding` is one that is not known; `broken_encoding` is broken, cut, or inflates
-    /// to too much.
+    /// `content_encoding` is one that is not known; `broken_encoding` is broken or cut;
+    /// `inflates_too_far` is beyond the limits.
     pub fn finish(self) -> Result<Option<W>, &'static str> {
         let (to, unreadable) = self.finish_in_part();
         unreadable.map_or(Ok(to), Err)
@@ -251,7 +263,7 @@ impl<W: Write> Decoded<W> {
             // What is inflated already waits in the decoder for more.
             let _ = decoder.flush();
             if unreadable.is_none() && decoder.finish().is_err() {
-                unreadable = Some(BROKEN_ENCODING);
+                unreadable = Some(decoder.trouble());
             }
         }
         (decoder.into_inner(), unreadable)

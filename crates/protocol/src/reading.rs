@@ -180,6 +180,8 @@ struct ReplyTally {
     reports: MeterReports,
     /// Tokens of what was made until the reply was counted last.
     reported_tokens: i64,
+    /// What headers say that is no count of their meter, and whether it adds to another.
+    bad_heads: Vec<(bool, Meter, String)>,
     fault: Option<MeterFault>,
     message: Option<String>,
     resources: Vec<String>,
@@ -284,15 +286,12 @@ impl ReplyReader {
         &mut self,
         mut values: impl FnMut(&str) -> V,
     ) {
-        let Self { rules, walker, tally, .. } = self;
+        let Self { rules, tally, .. } = self;
         for source in &rules.usage.headers {
             match head_count::read(source.meter, values(&source.name)) {
                 Ok(None) => {}
                 Ok(Some(count)) => tally.reports.add_header(source, count),
-                Err(text) => {
-                    walker.found.spoil(source.meter);
-                    tally.fault = Some(MeterFault { meter: source.meter, text });
-                }
+                Err(text) => tally.bad_heads.push((source.plus, source.meter, text)),
             }
         }
     }
@@ -310,7 +309,17 @@ impl ReplyReader {
         let Self { rules, status, framer, walker, tally } = &mut self;
         let mut adding = DocumentSink { rules, status: *status, tally };
         framer.finish(&rules.program, walker, &mut adding);
+        if tally.reports.heads_count_reply() {
+            tally.reported_tokens = walker.found.made_tokens();
+        }
         tally.reports.add_heads();
+        for (adds, meter, text) in std::mem::take(&mut tally.bad_heads) {
+            // What another place counts needs no header.
+            if adds || !tally.reports.has(meter) {
+                walker.found.spoil(meter);
+                tally.fault = Some(MeterFault { meter, text });
+            }
+        }
         self.reading()
     }
 
@@ -350,7 +359,7 @@ impl ReplyReader {
             message: tally.message.clone(),
             resources: tally.resources.clone(),
             text_tokens: made_tokens + plain_tokens,
-            unreported_tokens: match shape.is_stream() {
+            unreported_tokens: match shape.is_stream() && rules.usage.counts_reply() {
                 true => made_tokens - tally.reported_tokens,
                 false => 0,
             },
@@ -366,7 +375,7 @@ impl ReplyReader {
         let documents = tally.documents > tally.broken || tally.done;
         let nothing_came = framer.is_blank() || (shape.is_stream() && tally.documents == 0);
         // A total that is all of what was read says, too, that nothing was made.
-        let total_says = adds_up && tally.reports.has_total();
+        let total_says = adds_up && tally.reports.has(Meter::Total);
         if !(200..300).contains(status) {
             CallOutcome::Failed(ReplyFailure::Status)
         } else if tally.failed {

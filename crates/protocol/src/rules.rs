@@ -85,6 +85,17 @@ pub(crate) struct UsageRules {
     pub(crate) above: Option<Meter>,
 }
 
+impl UsageRules {
+    /// Whether bodies may say how long the reply is, and not the request alone.
+    pub(crate) fn counts_reply(&self) -> bool {
+        self.slots.iter().any(|(meter, slots)| !slots.is_empty() && is_of_reply(*meter))
+    }
+}
+
+fn is_of_reply(meter: Meter) -> bool {
+    meter.head() == Meter::Output || meter == Meter::Total
+}
+
 /// What was reported of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MeterReport {
@@ -182,9 +193,14 @@ impl MeterReports {
         }
     }
 
-    /// Whether a total was reported.
-    pub(crate) const fn has_total(&self) -> bool {
-        self.reports[Meter::Total as usize].is_some()
+    /// Whether headers count the reply.
+    pub(crate) fn heads_count_reply(&self) -> bool {
+        self.heads.iter().any(|head| is_of_reply(head.meter))
+    }
+
+    /// Whether a meter was reported.
+    pub(crate) const fn has(&self, meter: Meter) -> bool {
+        self.reports[meter as usize].is_some()
     }
 
     /// The meters, each without what others count of it, and what did not add up.

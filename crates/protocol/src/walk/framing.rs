@@ -21,7 +21,7 @@ pub(crate) enum DeclaredType {
 
 impl DeclaredType {
     pub(crate) fn of(content_type: Option<&str>) -> Self {
-        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let essence = essence(content_type);
         let is = |name: &str| essence.eq_ignore_ascii_case(name);
         let suffix = essence.len().checked_sub(5).and_then(|at| essence.get(at..));
         let lines = [
@@ -266,15 +266,19 @@ impl Framer {
 
 /// Subtitles, transcripts; a page is none.
 fn is_plain_text(content_type: Option<&str>) -> bool {
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let is = |name: &str| essence.eq_ignore_ascii_case(name);
-    ["text/plain", "text/vtt", "text/srt", "application/x-subrip"].into_iter().any(is)
+    let texts = ["text/plain", "text/vtt", "text/srt", "application/x-subrip"];
+    texts.iter().any(|text| essence(content_type).eq_ignore_ascii_case(text))
 }
 
 /// A page of a proxy or a login, in place of what was asked for.
 fn is_page(content_type: Option<&str>) -> bool {
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    ["text/html", "application/xhtml+xml"].iter().any(|page| essence.eq_ignore_ascii_case(page))
+    let pages = ["text/html", "application/xhtml+xml"];
+    pages.iter().any(|page| essence(content_type).eq_ignore_ascii_case(page))
+}
+
+/// A type without its parameters.
+fn essence(content_type: Option<&str>) -> &str {
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
 /// Whether a document begins so, also one with a `NaN` or an `Infinity`.

@@ -244,6 +244,16 @@ impl Breaker {
         true
     }
 
+    /// How often an account has been paused.
+    pub(crate) const fn pauses(&self) -> u32 {
+        self.pauses
+    }
+
+    /// Whether the account is broken, and has not been paused again since.
+    pub(crate) const fn is_in_pause(&self, pauses: u32) -> bool {
+        self.account.is_some() && self.pauses == pauses
+    }
+
     fn is_on_trial(&self, now_ms: i64) -> bool {
         let is_closed = matches!(self.state, State::Closed);
         is_closed && self.trial.is_some_and(|trial| now_ms < trial.until_ms)

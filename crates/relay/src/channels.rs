@@ -129,6 +129,8 @@ pub(crate) struct PausedChannel {
     pub prepared: Arc<Prepared>,
     /// It is to be probed now.
     pub is_due: bool,
+    /// Which of its pauses a probe is of.
+    pauses: u32,
 }
 
 /// The remaining candidates of one call.
@@ -234,9 +236,10 @@ impl Channels {
             if !is_suspected && !breaker.has_broken_account() {
                 return None;
             }
+            let pauses = breaker.pauses();
             drop(breaker);
             let prepared = Arc::clone(&state.prepared.load().as_ref()?.prepared);
-            Some(PausedChannel { state: Arc::clone(state), prepared, is_due })
+            Some(PausedChannel { state: Arc::clone(state), prepared, is_due, pauses })
         };
         states.values().filter_map(paused).collect()
     }
@@ -247,9 +250,12 @@ impl Channels {
         self.change(&paused.state, None, Breaker::forget_account);
     }
 
-    /// Notes what a probe has shown.
+    /// Notes what a probe has shown, unless a call has shown meanwhile that the account works.
     pub(crate) fn note_probe(&self, paused: &PausedChannel, probed: Probed) {
         let suspicion = lock(&paused.state.suspicion).take();
+        if suspicion.is_none() && !lock(&paused.state.breaker).is_in_pause(paused.pauses) {
+            return;
+        }
         let now_ms = self.now_ms();
         let is_probed = egress::free_probe(&paused.prepared.protocol).is_some();
         match probed {

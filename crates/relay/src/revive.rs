@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Channel;
+use store::{Catalog, Channel};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use upstream::{Deadlines, OutboundRequest};
@@ -69,10 +69,7 @@ impl Relay {
         let catalog = self.live.catalog.load_full();
         let mut due = Vec::new();
         for paused in self.channels.paused_accounts() {
-            let old = &paused.prepared.channel;
-            let now = catalog.channels().iter().find(|channel| channel.id == old.id);
-            match now {
-                Some(now) if !is_same_account(old, now) => self.channels.forget_pause(&paused),
+            match same_account(&catalog, &paused) {
                 None => self.channels.forget_pause(&paused),
                 Some(now) if paused.is_due && now.is_enabled() => {
                     due.push(paused);
@@ -85,7 +82,10 @@ impl Relay {
 
     async fn revive(self: Arc<Self>, paused: PausedChannel) -> ChannelId {
         let probed = self.probe(&paused.prepared).await;
-        self.channels.note_probe(&paused, probed);
+        // Of an account that has been replaced meanwhile it says nothing.
+        if same_account(&self.live.catalog.load(), &paused).is_some() {
+            self.channels.note_probe(&paused, probed);
+        }
         paused.prepared.channel.id
     }
 
@@ -138,8 +138,14 @@ fn probe_request(prepared: &Prepared) -> Option<OutboundRequest<'_>> {
     })
 }
 
-fn is_same_account(old: &Channel, now: &Channel) -> bool {
-    old.key.expose() == now.key.expose()
-        && old.base_url == now.base_url
-        && old.protocol.name == now.protocol.name
+/// The channel as it is now; none where it is gone, or has another account.
+fn same_account<'c>(catalog: &'c Catalog, paused: &PausedChannel) -> Option<&'c Channel> {
+    let old = &paused.prepared.channel;
+    let is_same = |now: &&Channel| {
+        old.key.expose() == now.key.expose()
+            && old.base_url == now.base_url
+            && old.protocol.name == now.protocol.name
+    };
+    let channels = catalog.channels().iter().map(|channel| &**channel);
+    channels.into_iter().find(|channel| channel.id == old.id).filter(is_same)
 }

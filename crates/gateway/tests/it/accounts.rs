@@ -4,7 +4,7 @@ use crate::world::{World, by_use, fixed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
-use testkit::{Reply, TestDb, eventually, json, on_both_databases};
+use testkit::{Gate, Reply, TestDb, eventually, json, on_both_databases};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -253,6 +253,38 @@ on_both_databases! {
         world.server.post(CHAT, &ann.key, &ask("idle")).await.expect(200);
         world.admin().put(&off, &json!({"status": 1})).await;
         probed("off", 2).await;
+        world.close().await;
+    }
+
+    async fn a_probe_of_the_key_before_says_nothing_of_the_next(db: TestDb) {
+        let world = World::open(db).await;
+        let gate = Gate::new();
+        let bad = error(401, "invalid_api_key");
+        let late = Reply::new(401).wait(&gate).body(r#"{"error":{"code":"invalid_api_key"}}"#);
+        let by_key = |reply: Reply, good: fn() -> Reply| {
+            move |request: &testkit::Recorded| match request.header("Authorization").as_deref() {
+                Some("Bearer old") => reply.clone(),
+                _ => good(),
+            }
+        };
+        world.upstream.handle(CHAT, by_key(bad, chat));
+        let model = || Reply::json(&json!({"id": "m"}));
+        world.upstream.handle("/v1/models/m", by_key(late, model));
+        let id = world.channel(&["m"], json!({"protocol": "openai", "key": "old"})).await;
+        world.admin().price("m", by_use()).await;
+        let ann = world.payer(1_000).await;
+        let ask = || json!({"model": "m", "messages": []});
+        world.server.post(CHAT, &ann.key, &ask()).await.expect(401);
+        world.upstream.wait_for_requests(2).await;
+        world.admin().put("/api/channel", &json!({"id": id, "key": "new"})).await;
+        // It takes a second until the other key is noticed.
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        world.server.post(CHAT, &ann.key, &ask()).await.expect(200);
+        gate.open();
+        for _ in 0..8 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            world.server.post(CHAT, &ann.key, &ask()).await.expect(200);
+        }
         world.close().await;
     }
 

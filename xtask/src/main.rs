@@ -78,7 +78,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
 }
 
 fn with_cluster(command: &[String]) -> Result<ExitCode> {
-    let cluster = cluster::Cluster::start()?;
+    let cluster = cluster::Cluster::start(cluster::Storage::Disk)?;
     if let Err(error) = install::servers().and_then(|()| install::browser()) {
         println!("note: {error:#}");
     }

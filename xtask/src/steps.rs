@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Storage};
 use crate::{install, leave_package, tidy};
 
 /// How long each fuzz target runs.
@@ -57,6 +57,11 @@ pub fn test(root: &Path, flags: Flags<'_>) -> Result<ExitCode> {
     }
 }
 
+/// Tests wait most of their time: for leases, timers and pauses, each with servers of its own.
+fn test_threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
@@ -93,7 +98,7 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     }
     let mut cluster = None;
     report.step("a private PostgreSQL cluster", || {
-        let started = Cluster::start()?;
+        let started = Cluster::start(Storage::Memory)?;
         println!("{}", started.dsn());
         cluster = Some(started);
         Ok(())
@@ -106,6 +111,10 @@ fn run_all(root: &Path, flags: Flags<'_>, report: &mut Report) -> Result<()> {
     }
     let env = cluster.as_ref().map(Cluster::env).unwrap_or_default();
     report.step("tests", || {
+        let mut env = env.clone();
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            env.push(("RUST_TEST_THREADS", test_threads().to_string()));
+        }
         // One run names every failure.
         let mut arguments = vec!["test", "--no-fail-fast"];
         match flags.package {

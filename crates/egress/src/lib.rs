@@ -2,7 +2,10 @@
 //! all use this, so that a row means the same to each of them.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
+pub mod faults;
 mod price;
+pub mod request_body;
+pub mod request_units;
 
 pub use price::{RequestTexts, price_for};
 

@@ -1,22 +1,23 @@
 //! Reads a call of an API: which model it means, and what it is about that was made before.
 
 use crate::billing::Payer;
-use crate::call::{ApiBody, NamedBy};
+use crate::call::ApiBody;
 use crate::context::Context;
 use crate::faults;
 use crate::identify::Caller;
 use crate::inlet::{Inlet, InletRules, take_in};
 use crate::readings::{SharedCall, chosen};
-use crate::request_body::{
-    check_body, check_head, check_readable, model_in_body, model_name, models_in_body, plain,
-    resource_ids, unreadable,
-};
+use crate::request_body::plain;
 use crate::resources::{self, Owned};
-use crate::spoken::{ModelPlaces, Spoken};
+use crate::spoken::Spoken;
 use crate::surface::ApiPath;
 use crate::vendor_tasks;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, ModelName};
+use egress::request_body::{
+    ModelPlaces, NamedBy, check_body, check_head, check_readable, model_in_body, model_name,
+    models_in_body, resource_ids, unreadable,
+};
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -133,11 +134,11 @@ pub(crate) async fn read_api(
         None => None,
     };
     if let Some(spoken) = &api.spoken {
-        check_head(spoken, query, &head.headers)?;
+        check_head(spoken.route(), query, &head.headers)?;
     }
     let named = named_outside(&api, query)?;
     if let Some(spoken) = api.spoken.as_ref().filter(|it| it.streams_body()) {
-        let ids = resource_ids(spoken, query, (None, b""))?;
+        let ids = resource_ids(spoken.read_by(), query, (None, b""))?;
         let owned = resources::owned(relay, caller, &ids).await?;
         let (model, named_by) = chosen_outside(named, owned.as_ref())?;
         let api_body = ApiBody { plain: None, named_by };
@@ -163,15 +164,15 @@ pub(crate) async fn read_api(
     let owned = match &api.spoken {
         Some(spoken) => {
             let media = declared.as_ref().ok().filter(|_| !plain.is_empty());
-            check_readable(spoken, (media, &plain), reads_body)?;
-            check_body(spoken, media, &plain)?;
-            let ids = resource_ids(spoken, query, (media, &plain))?;
+            check_readable(spoken.route(), (media, &plain), reads_body)?;
+            check_body(spoken.route(), media, &plain)?;
+            let ids = resource_ids(spoken.read_by(), query, (media, &plain))?;
             resources::owned(relay, caller, &ids).await?
         }
         None => None,
     };
     if let Some(spoken) = api.spoken.as_ref().filter(|it| it.route().has_models()) {
-        let model = models_in_body(spoken, &plain)?;
+        let model = models_in_body(spoken.read_by(), &plain)?;
         let pinned = owned.map(|owned| owned.channel_id);
         let api = Some((api, ApiBody { plain: Some(plain), named_by: NamedBy::Elsewhere }));
         return Ok(ModelRequest { head, model, api, pinned, body: Intake::Here(inlet) });

@@ -2,18 +2,17 @@
 //! it. Read before anything is held; where nothing depends on the body, it is not read.
 
 use crate::inlet::Inlet;
-use crate::request_body::{form_as_json, kind, plain};
-use crate::spoken::PricedRoute;
+use crate::request_body::plain;
 use crate::{HoldMode, Relay, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, Meter, Meters, ModelName, Schedule};
 use egress::RequestTexts;
+use egress::request_body::{form_as_json, kind};
+use egress::request_units::{PricedReading, PricedRoute, unclear, usage_to_ask};
 use http::HeaderMap;
-use protocol::{ProtocolRoute, Refusal, RequestReading, UnitSource};
+use protocol::ProtocolRoute;
 use std::sync::Arc;
 use upstream::media::MediaKind;
-use upstream::query;
-use upstream::splice::{MemberError, text_at, with_true};
 use upstream::urlencoded;
 
 /// More output than any call may have is held by none.
@@ -97,8 +96,9 @@ impl PricedRequest<'_> {
         schedule: Option<&Schedule>,
         is_of_units: bool,
     ) -> Result<Asked, Fault> {
-        let priced =
-            |meter: Meter| schedule.is_some_and(|it| it.units().iter().any(|u| u.0 == meter));
+        let priced_units: Vec<Meter> =
+            schedule.map_or_else(Vec::new, |it| it.units().iter().map(|(unit, _)| *unit).collect());
+        let priced = |meter: &Meter| priced_units.contains(meter);
         let mut all = Asked::default();
         let (mut units, mut could_say) = (Meters::default(), Meters::default());
         let mut output: Option<i64> = None;
@@ -108,34 +108,22 @@ impl PricedRequest<'_> {
             if read.ambiguous {
                 return Err(faults::body_ambiguous());
             }
-            check_units(&read, priced)?;
-            for (meter, names) in route.unit_members().filter(|(meter, _)| priced(*meter)) {
-                text_at(json, names).map_err(unclear)?;
-                could_say.set(meter, 1);
+            let reading = PricedReading { read: &read, query: self.query, json };
+            priced_route.check_units(&priced_units, reading)?;
+            if is_of_units {
+                priced_route.check_known(&priced_units)?;
             }
-            for (meter, source) in route.unit_sources().filter(|(meter, _)| priced(*meter)) {
-                if let UnitSource::Query(name) = source {
-                    query::parameter(self.query, name).map_err(|_| faults::ambiguous(name))?;
-                }
-                could_say.set(meter, 1);
-            }
-            if let Some(schedule) = schedule {
-                check_counted(priced_route, &read, schedule)?;
-                for (unit, _) in schedule.units() {
-                    check_form(route, *unit, json)?;
-                }
-                if is_of_units {
-                    check_known(priced_route, schedule)?;
-                }
-            }
-            if leaves_usage_out(route, &read, json) {
+            let said = route.unit_members().map(|(meter, _)| meter);
+            let said = said.chain(route.unit_sources().map(|(meter, _)| meter));
+            said.filter(priced).for_each(|meter| could_say.set(meter, 1));
+            if usage_to_ask(route, &read, json).is_some() {
                 all.usage = Some(Arc::clone(route));
             }
             all.input_tokens = all.input_tokens.max(read.input_tokens);
             all.allows_nothing |= read.output_limit == Some(0);
             let allowed = read.output_limit.map(|limit| limit.saturating_mul(read.times));
             output = output.max(allowed.map(|allowed| allowed.min(MOST_TOKENS)));
-            for (meter, count) in read.units.iter().filter(|(meter, _)| priced(*meter)) {
+            for (meter, count) in read.units.iter().filter(|(meter, _)| priced(meter)) {
                 units.set(meter, count.max(units.get(meter).unwrap_or(1)));
             }
         }
@@ -194,87 +182,4 @@ impl PricedRequest<'_> {
             kind => Ok(form_as_json(kind.ok().as_ref(), &plain)?.map_or(plain, Bytes::from)),
         }
     }
-}
-
-/// Whether the reply reports its usage only where the request asks for it, and this one says
-/// nothing of it.
-fn leaves_usage_out(route: &ProtocolRoute, read: &RequestReading, json: &[u8]) -> bool {
-    let asked = route.ask_usage.as_ref().filter(|asked| read.stream || asked.extra.is_none());
-    let names = asked.and_then(|asked| asked.ask.names());
-    names.is_some_and(|names| matches!(with_true(json, &names), Ok(Some(_))))
-}
-
-/// Refuses a request with a count of something that has a price, and that is no count.
-fn check_units(read: &RequestReading, priced: impl Fn(Meter) -> bool) -> Result<(), Fault> {
-    match read.bad_units.iter().find(|(meter, _)| priced(*meter)) {
-        Some((meter, text)) => {
-            Err(faults::invalid(format!("{meter} 无效: {text}"), format!("{meter} is {text}")))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Refuses a request that leaves a count of something that has a price to its vendor, where neither
-/// the protocol knows what the vendor takes then, nor the replies of all its channels say what it
-/// was; and one of which it is known that nobody says it.
-fn check_counted(
-    priced: &PricedRoute,
-    read: &RequestReading,
-    schedule: &Schedule,
-) -> Result<(), Fault> {
-    let route = &priced.route;
-    let uncounted = || {
-        let units = schedule.units().iter().map(|(unit, _)| *unit);
-        units.filter(|unit| !priced.counts(*unit))
-    };
-    if let Some(unit) = uncounted().find(|unit| route.leaves_unsaid(*unit)) {
-        return Err(faults::units_unknown(unit.as_str(), &words(&mut priced.known_units())));
-    }
-    let is_unsaid = |unit: &Meter| route.says_before(*unit) && read.units.get(*unit).is_none();
-    match uncounted().find(is_unsaid) {
-        None => Ok(()),
-        Some(unit) => {
-            let members = route.unit_members().filter(|(known, _)| *known == unit);
-            let members = members.map(|(_, names)| names.join("."));
-            let others = route.unit_sources().filter(|(known, _)| *known == unit);
-            let others = others.map(|(_, source)| match source {
-                UnitSource::Query(name) => format!("?{name}="),
-                UnitSource::Path(name) => format!("{{{name}}}"),
-            });
-            let members: Vec<String> = members.chain(others).collect();
-            Err(faults::unit_unsaid(unit, &members.join(" / ")))
-        }
-    }
-}
-
-fn words(units: &mut dyn Iterator<Item = Meter>) -> String {
-    units.map(Meter::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// Refuses a call that is priced by units alone, none of which is known of it: neither its request
-/// nor its reply says how many.
-fn check_known(route: &PricedRoute, schedule: &Schedule) -> Result<(), Fault> {
-    let is_priced = |unit: &Meter| schedule.units().iter().any(|(priced, _)| priced == unit);
-    if route.known_units().any(|unit| is_priced(&unit)) {
-        return Ok(());
-    }
-    let priced = words(&mut schedule.units().iter().map(|(unit, _)| *unit));
-    Err(faults::units_unknown(&priced, &words(&mut route.known_units())))
-}
-
-/// Refuses a request for a reply that does not count what has a price, in a form in which others
-/// do.
-fn check_form(route: &ProtocolRoute, unit: Meter, json: &[u8]) -> Result<(), Fault> {
-    for name in route.refused_members_of(unit) {
-        text_at(json, &[name]).map_err(unclear)?;
-    }
-    match route.refusal_of(unit, json) {
-        Ok(Some(Refusal { zh, en, .. })) => Err(faults::invalid(zh, en)),
-        Ok(None) => Ok(()),
-        Err(_) => Err(faults::body_ambiguous()),
-    }
-}
-
-fn unclear(error: MemberError) -> Fault {
-    faults::invalid(error.zh(), error.to_string())
 }

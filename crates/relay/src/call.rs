@@ -6,8 +6,7 @@ use crate::inflate::is_compressed;
 use crate::inlet::Inlet;
 use crate::reply::ReadAs;
 use crate::request_body::{
-    bad_fields, bad_form, bad_json, check_can_carry_estimate, check_has_no_precharge,
-    check_is_no_estimate, plain,
+    check_can_carry_estimate, check_has_no_precharge, check_is_no_estimate, plain,
 };
 use crate::resources::ResourceEffect;
 use crate::spoken::{self, route_of};
@@ -15,6 +14,7 @@ use crate::surface::ApiPath;
 use crate::{RelayConfig, faults};
 use bytes::Bytes;
 use domain::{Fault, FrozenPrice, ModelName};
+use egress::request_body::{NamedBy, bad_fields, bad_form, bad_json};
 use egress::{CallerKey, Prepared};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -67,23 +67,6 @@ pub(crate) struct ApiBody {
     pub plain: Option<Bytes>,
     /// Who names the model.
     pub named_by: NamedBy,
-}
-
-/// Who names the model of a call.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NamedBy {
-    /// This member at the top of a JSON body.
-    Json(Box<str>),
-    /// This field of a form.
-    Form(multipart::Field),
-    /// This field of a form that is encoded as a query is.
-    Urlencoded(Box<str>),
-    /// The protocol, because the call names none: this member is added.
-    Default(Box<str>),
-    /// This parameter of the query, which the upstream gets where its protocol says so.
-    Query(Box<str>),
-    /// The path, what the call is about, or the protocol, without a member of the body.
-    Elsewhere,
 }
 
 /// A call prepared for one channel.

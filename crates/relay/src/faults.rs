@@ -1,12 +1,8 @@
 //! The faults of the data plane, in both languages.
 
-use domain::{Fault, FaultKind, Meter, Quota};
+use domain::{Fault, FaultKind, Quota};
+pub(crate) use egress::faults::{ambiguous, body_ambiguous, invalid, model_missing};
 use upstream::Echoed;
-
-/// A request that can't be parsed.
-pub(crate) fn invalid(zh: impl Into<String>, en: impl Into<String>) -> Fault {
-    Fault::new(FaultKind::InvalidRequest, zh, en)
-}
 
 pub(crate) fn precharge_said() -> Fault {
     invalid("请求不允许包含 precharge", "a request may not say precharge")
@@ -17,22 +13,6 @@ pub(crate) fn model_said() -> Fault {
     invalid(zh, "the query may not say model: it belongs in the body")
 }
 
-/// A body that determines the price must read the same to the upstream. `zh` and `en` explain why
-/// this one may not.
-pub(crate) fn media_type(zh: &str, en: &str) -> Fault {
-    Fault::new(
-        FaultKind::UnsupportedMediaType,
-        format!(
-            "{zh}; 请使用一个 Content-Type: application/json 或 application/x-www-form-urlencoded \
-             (UTF-8), 或 multipart/form-data 且仅带 boundary"
-        ),
-        format!(
-            "{en}; send one Content-Type: application/json or application/x-www-form-urlencoded \
-             in UTF-8, or multipart/form-data with no parameter but its boundary"
-        ),
-    )
-}
-
 pub(crate) fn estimate_needs_json() -> Fault {
     invalid(
         "该模型按请求体预估费用, 请求体必须是 UTF-8 的 JSON 对象",
@@ -40,21 +20,9 @@ pub(crate) fn estimate_needs_json() -> Fault {
     )
 }
 
-pub(crate) fn model_missing() -> Fault {
-    invalid("请求中缺少 model 字段", "the request names no model")
-}
-
 /// The address at which such a call continues is not known.
 pub(crate) fn no_host() -> Fault {
     invalid("请求缺少 Host", "the request has no Host header, which the upload address needs")
-}
-
-pub(crate) fn models_differ() -> Fault {
-    let (zh, en) = (
-        "一个批次中的请求必须使用同一个 model, 它决定整个批次的价格",
-        "all requests of a batch must name one model, whose price is that of the batch",
-    );
-    invalid(zh, en)
 }
 
 /// A price per call would be the same for any number of requests.
@@ -83,34 +51,6 @@ pub(crate) fn priced_per_call_alone(model: &str) -> Fault {
         format!(
             "{model} has a price by use, and the upstream does not report what this call uses: \
              price it per call"
-        ),
-    )
-}
-
-/// What the vendor makes by default is not known here, and its reply does not say it.
-pub(crate) fn unit_unsaid(unit: Meter, members: &str) -> Fault {
-    invalid(
-        format!("该模型按 {unit} 计费, 请求须写明 {members}: 应答不含该数量"),
-        format!(
-            "the model has a price for {unit}, and the reply will not count them: say how many in \
-             {members}"
-        ),
-    )
-}
-
-/// Nothing of a call has a price. `known` is what could have one.
-pub(crate) fn units_unknown(priced: &str, known: &str) -> Fault {
-    let (or_zh, or_en) = match known {
-        "" => (String::new(), String::new()),
-        known => (format!(", 或按 {known} 计费"), format!(", or one by {known}")),
-    };
-    invalid(
-        format!(
-            "该模型按 {priced} 计费, 而该接口的请求与应答都不含该数量: 请由管理员为其设置按次价格{or_zh}"
-        ),
-        format!(
-            "the model has a price by {priced}, which neither this call nor its reply counts: its \
-             operator has to give it a price per call{or_en}"
         ),
     )
 }
@@ -488,31 +428,6 @@ pub(crate) fn background_by_use() -> Fault {
         "a model priced by use can't be called in the background: stream the reply instead",
     );
     invalid(zh, en)
-}
-
-/// What two readers may read differently, in a body.
-pub(crate) fn body_ambiguous() -> Fault {
-    let (zh, en) = (
-        "请求体中有重复或拼写不符的字段",
-        "a member of the body that is read here is there twice, or in another spelling",
-    );
-    invalid(zh, en)
-}
-
-/// A field that stands for what is read of JSON alone.
-pub(crate) fn needs_json(name: &str) -> Fault {
-    invalid(
-        format!("{name} 须在 JSON 请求体中, 不能是表单字段"),
-        format!("{name} is said in a JSON body, not in a form"),
-    )
-}
-
-/// What two readers may read differently.
-pub(crate) fn ambiguous(name: &str) -> Fault {
-    invalid(
-        format!("请求中 {name} 有歧义"),
-        format!("the request says {name} in more than one way"),
-    )
 }
 
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Fault {

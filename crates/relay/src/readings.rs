@@ -3,14 +3,13 @@
 //! serves which reads it so itself: what is priced is what that channel's upstream runs.
 
 use crate::Relay;
-use crate::call::NamedBy;
 use crate::identify::{Caller, group_of};
-use crate::request_body::{model_in_body, model_name, models_in_body, resource_ids};
 use crate::resources;
 use crate::spoken::Spoken;
 use crate::surface::ApiPath;
 use crate::vendor_tasks;
 use domain::{ChannelId, Fault, ModelName};
+use egress::request_body::{NamedBy, model_in_body, model_name, models_in_body, resource_ids};
 use http::Method;
 use store::Catalog;
 use upstream::media::MediaKind;
@@ -78,7 +77,7 @@ impl SharedCall<'_> {
             return Ok(if has_it(source.channel_id) { owned } else { nothing });
         }
         if spoken.names_no_model() {
-            let Ok(ids) = resource_ids(spoken, self.query, self.body) else {
+            let Ok(ids) = resource_ids(spoken.read_by(), self.query, self.body) else {
                 return Ok(nothing);
             };
             let found = resources::owned(self.relay, self.caller, &ids).await.ok().flatten();
@@ -102,7 +101,7 @@ impl SharedCall<'_> {
         }
         let (media, plain) = self.body;
         if spoken.route().has_models() {
-            return Some((models_in_body(spoken, plain).ok()?, true));
+            return Some((models_in_body(spoken.read_by(), plain).ok()?, true));
         }
         let places = spoken.model_places();
         if let Some(parameter) = places.parameter {

@@ -1,8 +1,10 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
 use crate::call::pass_path;
-use domain::{Meter, ModelName};
+use domain::ModelName;
 use egress::CUSTOM_PASS;
+use egress::request_body::ModelPlaces;
+use egress::request_units::PricedRoute;
 use http::Method;
 use protocol::{
     ErrorShape, ListWord, PathCaptures, PriceWord, Protocol, ProtocolRoute, SpokenProtocols,
@@ -22,26 +24,6 @@ pub(crate) struct PathMeaning<'a> {
     /// The shape that the client reads, as far as its headers say it: several APIs have a path like
     /// `/v1/files`.
     pub reads: Option<ErrorShape>,
-}
-
-/// Where calls of a route name their model, if not in their path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ModelPlaces<'a> {
-    /// Members at the top of a JSON body, or fields of a form; the preferred one first.
-    pub members: Vec<&'a str>,
-    /// A parameter of the query.
-    pub parameter: Option<&'a str>,
-    /// The model of a call that names none.
-    pub default: Option<&'a str>,
-    /// What stands before the model's name in a body.
-    pub prefix: Option<&'a str>,
-}
-
-impl ModelPlaces<'_> {
-    /// Those of a path that no protocol has.
-    pub(crate) fn unspoken() -> Self {
-        Self { members: vec!["model"], ..Self::default() }
-    }
 }
 
 /// A call's route, as a protocol has it.
@@ -170,17 +152,7 @@ impl Spoken {
 
     /// Where else the model is named.
     pub(crate) fn model_places(&self) -> ModelPlaces<'_> {
-        let prefix = self.route.model_prefix.as_deref();
-        let mut places = ModelPlaces { prefix, ..ModelPlaces::default() };
-        for source in &self.route.model {
-            match source {
-                ValueSource::Body(_) => places.members.extend(source.form_field()),
-                ValueSource::Query(name) => places.parameter = Some(name),
-                ValueSource::Default(name) => places.default = Some(name),
-                ValueSource::Path | ValueSource::Every(_) | ValueSource::Anywhere(_) => {}
-            }
-        }
-        places
+        ModelPlaces::of(&self.route)
     }
 
     /// Whether a call names no model, but only what was made before, or nothing.
@@ -225,6 +197,11 @@ impl Spoken {
         &self.route
     }
 
+    /// What its requests are read by.
+    pub(crate) fn read_by(&self) -> (&ProtocolRoute, &PathCaptures) {
+        (&self.route, &self.captures)
+    }
+
     /// What its path captured.
     pub(crate) fn captures(&self) -> &PathCaptures {
         &self.captures
@@ -261,28 +238,6 @@ type Captured = (Arc<ProtocolRoute>, PathCaptures);
 fn route_in(protocol: &Protocol, method: &Method, path: &str) -> Option<Captured> {
     let found = protocol.route(method.as_str(), path)?;
     Some((Arc::clone(found.route), found.captures))
-}
-
-/// A route by which a call is read for its price.
-pub(crate) struct PricedRoute {
-    pub route: Arc<ProtocolRoute>,
-    /// What it captures of the path.
-    pub captures: PathCaptures,
-    /// Those by which its channels' replies are read; none: a reply may be read by none.
-    readers: Vec<Arc<ProtocolRoute>>,
-}
-
-impl PricedRoute {
-    /// Whether the reply counts a unit, whichever channel it comes from.
-    pub(crate) fn counts(&self, unit: Meter) -> bool {
-        !self.readers.is_empty() && self.readers.iter().all(|reader| reader.counts(unit))
-    }
-
-    /// The units that are known of the call, from the request or from the reply.
-    pub(crate) fn known_units(&self) -> impl Iterator<Item = Meter> {
-        let units = Meter::ALL.into_iter().filter(|meter| !meter.is_tokens());
-        units.filter(|unit| self.route.says_before(*unit) || self.counts(*unit))
-    }
 }
 
 /// The routes by which a call is read for its price: that of the API that it speaks, or, under

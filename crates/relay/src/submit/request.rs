@@ -4,14 +4,15 @@
 use crate::asked::Asked;
 use crate::call::{ApiBody, ApiTarget, Call, CallTarget};
 use crate::inlet::Inlet;
-use crate::request_body::{kind, model_in_body, plain};
+use crate::request_body::plain;
 use crate::resources::ResourceEffect;
-use crate::spoken::{ModelPlaces, PathMeaning};
+use crate::spoken::PathMeaning;
 use crate::surface::{Surface, surface};
 use crate::{Relay, RelayConfig, faults};
 use bytes::Bytes;
 use domain::Fault;
 use egress::CallerKey;
+use egress::request_body::{ModelPlaces, kind, model_in_body};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use protocol::SpokenProtocols;
 use serde::{Deserialize, Serialize};

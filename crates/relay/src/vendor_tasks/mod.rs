@@ -12,19 +12,19 @@ pub(crate) use list::{list, lists_tasks};
 
 use crate::Relay;
 use crate::api_request::{Intake, ModelRequest};
-use crate::call::{ApiBody, NamedBy};
+use crate::call::ApiBody;
 use crate::context::Context;
 use crate::faults;
 use crate::identify::{Caller, may_call};
 use crate::inflate::decoded;
 use crate::outcome::BodyEnd;
 use crate::reply::collect;
-use crate::request_body::{model_name, resource_ids};
 use crate::resources::Owned;
 use crate::spoken::Spoken;
 use crate::surface::ApiPath;
 use domain::{Fault, TaskStatus, UserId};
 use egress::Prepared;
+use egress::request_body::{NamedBy, model_name, resource_ids};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -133,7 +133,7 @@ fn about_task(protocol: &Arc<Protocol>, method: &Method, path: &str) -> Option<S
 }
 
 fn one_id(spoken: &Spoken, query: Option<&str>) -> Result<Option<String>, Fault> {
-    let mut ids = resource_ids(spoken, query, (None, b""))?;
+    let mut ids = resource_ids(spoken.read_by(), query, (None, b""))?;
     Ok(if ids.len() == 1 { ids.pop() } else { None })
 }
 

@@ -109,3 +109,10 @@ pub fn needs_json(name: &str) -> Fault {
         format!("{name} is said in a JSON body, not in a form"),
     )
 }
+
+/// A query that says a model where it belongs elsewhere.
+#[must_use]
+pub fn model_said() -> Fault {
+    let zh = "查询参数不允许包含 model, 请放在请求体中";
+    invalid(zh, "the query may not say model: it belongs in the body")
+}

@@ -59,10 +59,72 @@ impl<'a> ModelPlaces<'a> {
         places
     }
 
+    /// Refuses a query that says a name by which some upstream may look for its model there, where
+    /// it is not.
+    ///
+    /// # Errors
+    /// When it says one.
+    pub fn check_query(&self, query: &str) -> Result<(), Fault> {
+        let mut names = self.members.iter().copied().chain(["model"]);
+        let says = |name| self.parameter != Some(name) && upstream::says(query.as_bytes(), name);
+        if names.any(says) { Err(faults::model_said()) } else { Ok(()) }
+    }
+
     /// Those of a path that no protocol has.
     #[must_use]
     pub fn unspoken() -> Self {
         Self { members: vec!["model"], ..Self::default() }
+    }
+}
+
+/// Who names the model, as far as it is known before the body is read.
+#[derive(Debug)]
+pub enum Named {
+    /// It is this one.
+    Outside(ModelName, NamedBy),
+    /// What the call is about.
+    ByResource,
+    /// The body.
+    InBody,
+}
+
+impl Named {
+    /// The model that is named by the path, the query, or, where no body could name one, by the
+    /// protocol.
+    ///
+    /// # Errors
+    /// When what names it can't be one, or may be read differently.
+    pub fn outside_of_body(
+        (route, captures): (&ProtocolRoute, &PathCaptures),
+        query: &str,
+    ) -> Result<Self, Fault> {
+        let in_path = captures.get("model").filter(|_| route.model.contains(&ValueSource::Path));
+        if let Some(model) = in_path {
+            return Ok(Self::Outside(model_name(model)?, NamedBy::Elsewhere));
+        }
+        if route.model.is_empty() && route.uses.is_empty() {
+            // What stands in the log, where others have a model.
+            return Ok(Self::Outside(model_name(&route.protocol)?, NamedBy::Elsewhere));
+        }
+        if route.model.is_empty() {
+            return Ok(Self::ByResource);
+        }
+        let places = ModelPlaces::of(route);
+        if let Some(parameter) = places.parameter {
+            let named = query::parameter(query, parameter);
+            if let Some(model) = named.map_err(|_| faults::ambiguous(parameter))? {
+                return Ok(Self::Outside(model_name(&model)?, NamedBy::Query(parameter.into())));
+            }
+        }
+        match places.default {
+            Some(model) if places.members.is_empty() => {
+                // What is priced is what runs, also where the upstream has a default.
+                let parameter = places.parameter.filter(|_| route.model_stays);
+                let by = parameter.map_or(NamedBy::Elsewhere, |name| NamedBy::Query(name.into()));
+                Ok(Self::Outside(model_name(model)?, by))
+            }
+            _ => Ok(Self::InBody),
+        }
     }
 }
 

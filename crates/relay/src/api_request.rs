@@ -15,14 +15,13 @@ use crate::vendor_tasks;
 use bytes::Bytes;
 use domain::{ChannelId, Fault, ModelName};
 use egress::request_body::{
-    ModelPlaces, NamedBy, check_body, check_head, check_readable, model_in_body, model_name,
+    ModelPlaces, Named, NamedBy, check_body, check_head, check_readable, model_in_body, model_name,
     models_in_body, resource_ids, unreadable,
 };
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use upstream::media::{MediaKind, media_kind};
-use upstream::query;
 
 /// A request for a model.
 pub(crate) struct ModelRequest {
@@ -41,15 +40,6 @@ pub(crate) enum Intake {
     Here(Inlet),
     /// Not read yet.
     Coming(Incoming),
-}
-
-/// Who names the model, as far as it is known before the body is read.
-enum Named {
-    /// It is this one.
-    Outside(ModelName, NamedBy),
-    /// What the call is about.
-    ByResource,
-    InBody,
 }
 
 /// A body that was taken in, as it came and decompressed.
@@ -217,36 +207,10 @@ fn of_source(
     }
 }
 
-/// The model that is named by the path, the query, or, where no body could name one, by the
-/// protocol.
+/// Who names the model, as far as it is known before the body is read.
 fn named_outside(api: &ApiPath, query: Option<&str>) -> Result<Named, Fault> {
     let Some(spoken) = &api.spoken else { return Ok(Named::InBody) };
-    if let Some(model) = spoken.named_in_path() {
-        return Ok(Named::Outside(model_name(model)?, NamedBy::Elsewhere));
-    }
-    if spoken.names_nothing() {
-        // What stands in the log, where others have a model.
-        return Ok(Named::Outside(model_name(&spoken.route().protocol)?, NamedBy::Elsewhere));
-    }
-    if spoken.names_no_model() {
-        return Ok(Named::ByResource);
-    }
-    let places = spoken.model_places();
-    if let Some(parameter) = places.parameter {
-        let named = query::parameter(query.unwrap_or_default(), parameter);
-        if let Some(model) = named.map_err(|_| faults::ambiguous(parameter))? {
-            return Ok(Named::Outside(model_name(&model)?, NamedBy::Query(parameter.into())));
-        }
-    }
-    match places.default {
-        Some(model) if places.members.is_empty() => {
-            // What is priced is what runs, also where the upstream has a default.
-            let parameter = places.parameter.filter(|_| spoken.route().model_stays);
-            let by = parameter.map_or(NamedBy::Elsewhere, |name| NamedBy::Query(name.into()));
-            Ok(Named::Outside(model_name(model)?, by))
-        }
-        _ => Ok(Named::InBody),
-    }
+    Named::outside_of_body(spoken.read_by(), query.unwrap_or_default())
 }
 
 /// The model of a call that names it outside of its body.

@@ -8,11 +8,6 @@ pub(crate) fn precharge_said() -> Fault {
     invalid("请求不允许包含 precharge", "a request may not say precharge")
 }
 
-pub(crate) fn model_said() -> Fault {
-    let zh = "查询参数不允许包含 model, 请放在请求体中";
-    invalid(zh, "the query may not say model: it belongs in the body")
-}
-
 pub(crate) fn estimate_needs_json() -> Fault {
     invalid(
         "该模型按请求体预估费用, 请求体必须是 UTF-8 的 JSON 对象",

@@ -1,9 +1,9 @@
 //! Which API a call speaks: the route of a protocol that its path fits, and where its model is.
 
 use crate::call::pass_path;
-use domain::ModelName;
+use domain::{Fault, ModelName};
 use egress::CUSTOM_PASS;
-use egress::request_body::ModelPlaces;
+use egress::request_body::{ModelPlaces, resource_ids};
 use egress::request_units::PricedRoute;
 use http::Method;
 use protocol::{
@@ -205,6 +205,11 @@ impl Spoken {
     /// What its path captured.
     pub(crate) fn captures(&self) -> &PathCaptures {
         &self.captures
+    }
+
+    /// The ids of what a call is about, where no body names them.
+    pub(crate) fn ids_outside_of_body(&self, query: Option<&str>) -> Result<Vec<String>, Fault> {
+        resource_ids(self.read_by(), query, (None, b""))
     }
 
     /// The id of what was made before, where the path names it.

@@ -123,10 +123,7 @@ impl ApiPath {
     /// Refuses a query that says a name by which some upstream may look for its model there, where
     /// it is not.
     pub(crate) fn check_query(&self, query: &str) -> Result<(), Fault> {
-        let places = self.spoken.as_ref().map(Spoken::model_places).unwrap_or_default();
-        let mut names = places.members.into_iter().chain(["model"]);
-        let says = |name| places.parameter != Some(name) && upstream::says(query.as_bytes(), name);
-        if names.any(says) { Err(faults::model_said()) } else { Ok(()) }
+        self.spoken.as_ref().map(Spoken::model_places).unwrap_or_default().check_query(query)
     }
 
     fn read(meaning: &PathMeaning<'_>, method: &Method, raw: &str) -> Result<Self, Fault> {

@@ -24,7 +24,7 @@ use crate::spoken::Spoken;
 use crate::surface::ApiPath;
 use domain::{Fault, TaskStatus, UserId};
 use egress::Prepared;
-use egress::request_body::{NamedBy, model_name, resource_ids};
+use egress::request_body::{NamedBy, model_name};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -133,7 +133,7 @@ fn about_task(protocol: &Arc<Protocol>, method: &Method, path: &str) -> Option<S
 }
 
 fn one_id(spoken: &Spoken, query: Option<&str>) -> Result<Option<String>, Fault> {
-    let mut ids = resource_ids(spoken.read_by(), query, (None, b""))?;
+    let mut ids = spoken.ids_outside_of_body(query)?;
     Ok(if ids.len() == 1 { ids.pop() } else { None })
 }
 

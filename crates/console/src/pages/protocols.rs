@@ -9,7 +9,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, done, html as respond, step};
 use crate::{formula, show};
 use admin::AdminError;
-use admin::ops::protocol::{self, ProtocolView, Trial, TrialInput};
+use admin::ops::protocol::{self, ProtocolView, Trial, TrialInput, TrialText};
 use http::StatusCode;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -300,6 +300,7 @@ async fn tried(visit: &Visit) -> Result<Trial, AdminError> {
         .put("protocol", form.text("protocol"))
         .put("call", form.text("call"))
         .put("request", form.text("request"))
+        .put_some("request_headers", form.text("request_headers"))
         .put_some("reply", form.text("reply"))
         .put_int("status", form.text("status"))
         .put_some("content_type", form.text("content_type"))
@@ -334,6 +335,11 @@ fn trial_form(visit: &Visit, form: &Form, name: &str, call: &str) -> Markup {
                 .hint(lang.say("方法和路径", "method and path"))))
             (fields.field(FormField::new("request", lang.say("请求体", "Body of the request"))
                 .kind("area").value(&request)))
+            (fields.field(FormField::new("request_headers",
+                lang.say("请求头", "Headers of the request"))
+                .kind("area").value(&value("request_headers", ""))
+                .hint(lang.say("每行一个 (名称: 值)。没有 Content-Type 时请求体按 JSON 读取",
+                    "one a line, NAME: VALUE; without a Content-Type the body is JSON"))))
             (fields.field(FormField::new("reply", lang.say("回复体", "Body of the reply"))
                 .kind("area").value(&reply)
                 .hint(lang.say("事件流也可以; 不会向上游发送任何内容",
@@ -354,7 +360,14 @@ fn trial_form(visit: &Visit, form: &Form, name: &str, call: &str) -> Markup {
 
 /// What was read, with the words of the API.
 fn findings(lang: Lang, trial: &Trial) -> Markup {
-    let Trial { call, request, reply, task } = trial;
+    html! {
+        (of_request(lang, trial))
+        (of_reply(lang, trial))
+    }
+}
+
+fn of_request(lang: Lang, trial: &Trial) -> Markup {
+    let Trial { call, request, .. } = trial;
     let yes = |holds: bool| if holds { lang.say("是", "yes") } else { lang.say("否", "no") };
     html! {
         h2.sec { (lang.say("请求", "Request")) }
@@ -364,6 +377,10 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             dt { (lang.say("费用", "Costs")) }
             dd { @if call.price == "free" { (lang.say("免费", "nothing")) }
                 @else { (lang.say("按模型定价", "what the model costs")) } }
+            @if let Some(refused) = &request.refused {
+                dt { (lang.say("会被拒绝", "Refused")) }
+                dd { span.warn { (said(lang, refused)) } }
+            }
             dt { (lang.say("模型", "Model")) }
             dd { (request.model.as_deref().unwrap_or("–")) }
             @if request.ambiguous {
@@ -378,13 +395,40 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             @if !request.units.is_empty() {
                 dt { (lang.say("单位", "Units")) } dd { (counts(lang, &request.units)) }
             }
+            @if !request.units_of_reply.is_empty() {
+                dt { (lang.say("由回复计量", "Counted by the reply")) }
+                dd { @for unit in &request.units_of_reply {
+                    span.chip { (formula::in_words(lang, unit)) }
+                } }
+            }
+            @for (unit, why) in &request.units_refused {
+                dt { (tell!(lang, "按{}计价时", "Where {} have a price",
+                    formula::in_words(lang, unit))) }
+                dd { span.warn { (said(lang, why)) } }
+            }
+            @if !request.added.is_empty() {
+                dt { (lang.say("发送时加入", "Added on its way up")) }
+                dd { @for member in &request.added { span.chip.mono { (member) } } }
+            }
         }
+    }
+}
+
+fn of_reply(lang: Lang, trial: &Trial) -> Markup {
+    let Trial { reply, task, .. } = trial;
+    let yes = |holds: bool| if holds { lang.say("是", "yes") } else { lang.say("否", "no") };
+    html! {
         @if let Some(reply) = reply {
             h2.sec { (lang.say("回复", "Reply")) }
             dl.facts {
                 dt { (lang.say("结果", "Outcome")) } dd { b { (trial_word(lang, &reply.outcome)) } }
                 dt { (lang.say("计量", "Counted")) }
                 dd { @if reply.meters.is_empty() { "–" } @else { (counts(lang, &reply.meters)) } }
+                dt { (lang.say("按量计费的数量", "A price by use counts")) }
+                dd {
+                    @if reply.charged.is_empty() { "–" } @else { (counts(lang, &reply.charged)) }
+                    @if let Some(note) = &reply.note { " (" (note) ")" }
+                }
                 dt { (lang.say("形式", "Shape")) } dd { (trial_word(lang, &reply.shape)) }
                 dt { (lang.say("完整", "Whole")) } dd { (yes(reply.whole)) }
                 dt { (lang.say("换渠道重试", "Another channel may be asked")) }
@@ -421,6 +465,10 @@ fn findings(lang: Lang, trial: &Trial) -> Markup {
             }
         }
     }
+}
+
+fn said(lang: Lang, text: &TrialText) -> &str {
+    lang.say(&text.zh, &text.en)
 }
 
 /// How a reply is made up, and what came of it.

@@ -184,4 +184,94 @@ on_both_databases! {
         assert_eq!(checked["routes"], 1);
         world.close().await;
     }
+
+    async fn a_trial_refuses_what_a_call_is_refused_for(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let refusing = MINE.replace("[hold.units]", r#"[[refuse]]
+at = "/hook"
+why = { zh = "不支持回调", en = "no hooks" }
+
+[[refuse]]
+query = "callback"
+why = { zh = "不支持回调", en = "no callbacks" }
+
+[[refuse]]
+header = "x-hook"
+why = { zh = "不支持回调", en = "no headers" }
+
+[hold.units]"#);
+        admin.post("/api/protocol", &json!({"document": refusing})).await;
+        world.channel(&["b"], json!({"protocol": "mine", "key": "k"})).await;
+        admin.price("b", fixed(5)).await;
+        let ann = world.payer(1_000).await;
+        let body = r#"{"engine":"b","count":3}"#;
+        for (path, header, body) in [
+            ("/v2/draw", "", r#"{"engine":"b","hook":"https://x"}"#),
+            ("/v2/draw?callback=x", "", body),
+            ("/v2/draw", "x-hook: 1", body),
+            ("/v2/draw", "", "[1]"),
+            ("/v2/draw", "", r#"{"engine":"b""#),
+            ("/v2/draw", "", r#"{"count":1}"#),
+            ("/v2/draw", "", ""),
+            ("/v2/draw?model=b", "", body),
+            ("/v2/draw", "content-type: text/plain", body),
+            ("/v2/draw", "content-type: multipart/form-data; boundary=b", "--b\r\nodd"),
+        ] {
+            let trial = json!({"protocol": "mine", "call": format!("POST {path}"),
+                "request": body, "request_headers": header});
+            let tried = admin.post("/api/protocol/try", &trial).await;
+            let (name, value) = header.split_once(": ").unwrap_or(("accept", "*/*"));
+            let json = if name == "content-type" { value } else { "application/json" };
+            let call = world.server.call("POST", &format!("/pass{path}")).key(&ann.key);
+            let call = call.header("content-type", json);
+            let call = if name == "content-type" { call } else { call.header(name, value) };
+            let refused = call.body(body.as_bytes().to_vec()).send().await;
+            let said = refused.text();
+            let shown = tried["request"]["refused"]["zh"].as_str().unwrap_or("nothing").to_owned();
+            let is_alike = refused.status >= 400 && said.contains(&shown);
+            assert!(is_alike, "{path} {body}: {shown} {said}");
+        }
+        assert_eq!(world.upstream.count(), 0);
+        world.close().await;
+    }
+
+    async fn a_trial_shows_what_is_added_and_what_has_a_price(db: TestDb) {
+        let world = World::open(db).await;
+        let admin = world.admin();
+        let tried = async |protocol: &str, call: &str, headers: &str, body: &str, reply: &str| {
+            admin
+                .post("/api/protocol/try", &json!({"protocol": protocol, "call": call,
+                    "request_headers": headers, "request": body, "reply": reply}))
+                .await
+        };
+        let chat = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"a b c"}]}"#;
+        let shown = tried("openai", "POST /v1/chat/completions", "", chat, "").await;
+        assert_eq!(shown["request"]["added"], json!(["/stream_options/include_usage: true"]));
+        assert!(shown["request"]["refused"].is_null(), "{shown}");
+
+        // A form's units, and those that the reply does not count.
+        let form = "--b\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n3\r\n--b\r\n\
+            Content-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b--\r\n";
+        let of_form = "Content-Type: multipart/form-data; boundary=b";
+        let shown = tried("openai", "POST /v1/images/edits", of_form, form, "{\"data\":[]}").await;
+        assert_eq!(shown["request"]["units"]["images"], 3, "{shown}");
+        assert_eq!(shown["request"]["model"], "m");
+
+        let film = r#"{"prompt":"a fox"}"#;
+        let shown = tried("fal", "POST /fal-ai/x", "", film, "").await;
+        let why = shown["request"]["units_refused"]["seconds"]["en"].as_str().unwrap().to_owned();
+        assert!(why.contains("the request has to have duration"), "{why}");
+        let film = r#"{"prompt":"a fox","duration":"long"}"#;
+        let shown = tried("fal", "POST /fal-ai/x", "", film, "").await;
+        let why = shown["request"]["units_refused"]["seconds"]["en"].as_str().unwrap().to_owned();
+        assert!(why.contains("duration of the request is not one count: long"), "{why}");
+
+        // What a price by use counts where the reply reports nothing.
+        let reply = r#"{"choices":[{"message":{"content":"one two three"}}]}"#;
+        let shown = tried("openai", "POST /v1/chat/completions", "", chat, reply).await;
+        assert!(shown["reply"]["charged"]["output"].as_i64().unwrap() > 0, "{shown}");
+        assert!(shown["reply"]["note"].as_str().unwrap().contains("estimated"), "{shown}");
+        world.close().await;
+    }
 }

@@ -1,8 +1,10 @@
 //! Protocols: those that are built in, and the operator's own.
 
 mod trial;
+mod trial_request;
 
 pub use trial::{Trial, TrialInput, try_out};
+pub use trial_request::TrialText;
 
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};

@@ -1,11 +1,13 @@
 //! Tries a protocol out on a saved request and a saved reply: what would be read.
 
+use super::trial_request::{TrialRequest, TriedRequest, counts};
 use super::{checked_size, find};
 use crate::fields::Fields;
 use crate::{AdminError, AdminState};
 use domain::TaskStatus;
 use protocol::{
-    Meters, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading, RouteMatch, TaskReading,
+    CallOutcome, PriceNeeds, PriceWord, Protocol, ReplyHead, ReplyReader, ReplyReading,
+    RequestReading, RouteMatch, TaskReading,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub struct TrialInput {
     pub call: String,
     /// The request's body.
     pub request: String,
+    /// The request's headers, one a line: `NAME: VALUE`.
+    pub request_headers: String,
     /// The reply's body, if it is to be read as well.
     pub reply: Option<String>,
     /// The reply's status.
@@ -59,27 +63,6 @@ pub struct TrialCall {
     pub price: String,
 }
 
-/// What is read of a request.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct TrialRequest {
-    /// The model.
-    pub model: Option<String>,
-    /// A member that is read stands twice, or in another spelling: such a request is refused.
-    pub ambiguous: bool,
-    /// It asks for a stream.
-    pub stream: bool,
-    /// Tokens of its text, about.
-    pub input_tokens: i64,
-    /// How many tokens of output it allows.
-    pub output_limit: Option<i64>,
-    /// How many replies it asks for.
-    pub replies: i64,
-    /// What it asks for in units.
-    pub units: BTreeMap<String, i64>,
-    /// The ids of resources that it is about.
-    pub resources: Vec<String>,
-}
-
 /// What is read of a reply.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TrialReply {
@@ -101,6 +84,10 @@ pub struct TrialReply {
     pub estimate: bool,
     /// What was counted, each without what another counts of it.
     pub meters: BTreeMap<String, i64>,
+    /// What a price by use counts of it: what was reported, else what was estimated or asked for.
+    pub charged: BTreeMap<String, i64>,
+    /// What is odd about that, as the log says it.
+    pub note: Option<String>,
     /// What did not add up.
     pub mismatch: Option<String>,
     /// A count that can't be billed.
@@ -146,6 +133,7 @@ impl TrialInput {
             document: fields.text("document")?.map(checked_size).transpose()?,
             call: fields.required("call", call)?,
             request: fields.text("request")?.unwrap_or_default(),
+            request_headers: fields.text("request_headers")?.unwrap_or_default(),
             reply: fields.text("reply")?,
             status: fields
                 .int_in("status", 100, 599)?
@@ -217,10 +205,13 @@ impl Trial {
         });
         let tasks = found.route.tasks.as_ref();
         let task = tasks.zip(input.reply.as_ref()).map(|(it, body)| it.read_one(body.as_bytes()));
+        let tried = TriedRequest { protocol, found: &found, query, input };
+        let (request, asked) = tried.read();
+        let is_free = tried.is_free();
         Ok(Self {
             call: of_call(&found),
-            request: of_request(&found, query, &input.request),
-            reply: reply.map(of_reply),
+            request,
+            reply: reply.map(|read| of_reply(read, (!is_free).then_some(&asked))),
             task: task.map(of_task),
         })
     }
@@ -241,22 +232,32 @@ fn of_call(found: &RouteMatch<'_>) -> TrialCall {
     }
 }
 
-fn of_request(found: &RouteMatch<'_>, query: &str, body: &str) -> TrialRequest {
-    let read = found.route.read_request(&found.captures, query, body.as_bytes());
-    TrialRequest {
-        model: read.model,
-        ambiguous: read.ambiguous,
-        stream: read.stream,
-        input_tokens: read.input_tokens,
-        output_limit: read.output_limit,
-        replies: read.times,
-        units: counts(&read.units),
-        resources: read.resources,
+/// What a price by use counts: what the reply reports, else what was made and asked for. Nothing of
+/// a call that is not charged.
+fn charged(read: &ReplyReading, asked: &RequestReading) -> (BTreeMap<String, i64>, Option<String>) {
+    // Of an API that knows no tokens none are counted.
+    let has_tokens =
+        read.meters.usage().is_some() || read.text_tokens > 0 || asked.input_tokens > 0;
+    let needs = if has_tokens { PriceNeeds::Meters } else { PriceNeeds::Units };
+    let usage = read.usage(needs, asked.input_tokens, false);
+    let Some(usage) = usage.filter(|_| read.outcome == CallOutcome::Delivered) else {
+        return (BTreeMap::new(), None);
+    };
+    let mut counted = usage.counted().into_owned();
+    for (unit, count) in asked.units.iter().filter(|(unit, _)| !unit.is_tokens()) {
+        if counted.get(unit).is_none() {
+            counted.set(unit, count);
+        }
     }
+    (counts(&counted), usage.inconsistency)
 }
 
-fn of_reply(read: ReplyReading) -> TrialReply {
+/// `asked` is what the request asks for, where it costs something.
+fn of_reply(read: ReplyReading, asked: Option<&RequestReading>) -> TrialReply {
+    let (charged, note) = asked.map(|asked| charged(&read, asked)).unwrap_or_default();
     TrialReply {
+        charged,
+        note,
         shape: read.shape.as_str().to_owned(),
         whole: read.well_formed,
         documents: i64::try_from(read.documents).unwrap_or(i64::MAX),
@@ -285,8 +286,4 @@ fn of_task(task: TaskReading) -> TrialTask {
         meters: counts(&task.meters),
         made_nothing: task.made_nothing && task.status == TaskStatus::Completed,
     }
-}
-
-fn counts(meters: &Meters) -> BTreeMap<String, i64> {
-    meters.iter().map(|(meter, count)| (meter.as_str().to_owned(), count)).collect()
 }

@@ -7,6 +7,8 @@ use anyhow::{Context, bail};
 pub(super) struct SavedRequest {
     /// Method and path, where the file has its request line.
     pub call: Option<String>,
+    /// All of its headers, one a line.
+    pub headers: String,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -28,7 +30,7 @@ impl SavedRequest {
     /// Reads it.
     ///
     /// # Errors
-    /// When its head can't be read.
+    /// When its head can't be read, or its body is compressed.
     pub(super) fn parse(file: Vec<u8>) -> anyhow::Result<Self> {
         let is_request = |line: &str| {
             let mut words = line.split(' ');
@@ -38,10 +40,13 @@ impl SavedRequest {
                 && words.next().is_some_and(|path| path.starts_with('/'))
         };
         let Some((head, body)) = split(&file, is_request)? else {
-            return Ok(Self { call: None, body: file });
+            return Ok(Self { body: file, ..Self::default() });
         };
         let call = head.first.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        Ok(Self { call: Some(call), body })
+        if head.header("content-encoding").is_some() {
+            bail!("the request is compressed: save it as it was before");
+        }
+        Ok(Self { call: Some(call), headers: head.lines(), body })
     }
 }
 
@@ -68,11 +73,7 @@ impl SavedReply {
         Ok(Self {
             status: status.context("the status line has no status")?,
             content_type: head.header("content-type").map(str::to_owned),
-            headers: head
-                .headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}\n"))
-                .collect(),
+            headers: head.lines(),
             body,
         })
     }
@@ -84,6 +85,10 @@ struct SavedHead {
 }
 
 impl SavedHead {
+    fn lines(&self) -> String {
+        self.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+
     fn header(&self, wanted: &str) -> Option<&str> {
         let named = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(wanted);
         self.headers.iter().find(named).map(|(_, value)| value.as_str())

@@ -169,6 +169,7 @@ fn try_out(args: &TryArgs) -> anyhow::Result<ExitCode> {
     let input = TrialInput {
         call,
         request: text(request.body),
+        request_headers: request.headers,
         status: reply.as_ref().map_or(200, |reply| reply.status),
         content_type: reply.as_ref().and_then(|reply| reply.content_type.clone()),
         headers: reply.as_ref().map(|reply| reply.headers.clone()).unwrap_or_default(),
@@ -198,8 +199,15 @@ fn print(trial: &Trial, as_json: bool) -> anyhow::Result<()> {
         Value::Null | Value::Bool(false) => None,
         Value::Bool(true) => Some("yes".to_owned()),
         Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+        // A message, in both languages.
+        Value::Object(members) if members.contains_key("en") => {
+            members["en"].as_str().map(str::to_owned)
+        }
         Value::Object(members) => {
-            let each = members.iter().map(|(name, count)| format!("{name} {count}"));
+            let each = members.iter().map(|(name, value)| match value["en"].as_str() {
+                Some(message) => format!("{name}: {message}"),
+                None => format!("{name} {value}"),
+            });
             (!members.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
         }
         Value::Array(items) => {

@@ -294,9 +294,9 @@ pub(crate) struct OutcomeSection {
     #[serde(default)]
     pub(crate) empty: TextList,
     #[serde(default)]
-    pub(crate) refused: Vec<u16>,
+    pub(crate) refused: StatusList,
     #[serde(default)]
-    pub(crate) retry: Vec<u16>,
+    pub(crate) retry: StatusList,
     #[serde(default)]
     pub(crate) account: Vec<ConditionSection>,
     #[serde(default)]
@@ -357,9 +357,12 @@ pub(crate) struct ConditionSection {
     #[serde(default)]
     pub(crate) text: bool,
     #[serde(default)]
-    pub(crate) status: Vec<u16>,
+    pub(crate) status: StatusList,
     #[serde(default)]
     pub(crate) event: TextList,
+    /// Nothing is there, in a reply that is one whole JSON document.
+    #[serde(default)]
+    pub(crate) missing: bool,
     /// Only in a stream, or only outside of one.
     pub(crate) stream: Option<bool>,
 }
@@ -533,6 +536,37 @@ pub(crate) struct SourceSection {
     /// Counted beside the meter that it is otherwise a part of.
     pub(crate) beside: bool,
     /// Added to what another source says, which does not have it.
+/// One status, or a list of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatusList(pub(crate) Vec<u16>);
+
+impl<'de> Deserialize<'de> for StatusList {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = StatusList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a status or a list of them")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, status: i64) -> Result<StatusList, E> {
+                // What is none is refused with those of a list.
+                Ok(StatusList(vec![u16::try_from(status).unwrap_or(0)]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StatusList, A::Error> {
+                let mut statuses = Vec::new();
+                while let Some(status) = seq.next_element()? {
+                    statuses.push(status);
+                }
+                Ok(StatusList(statuses))
+            }
+        }
+        from.deserialize_any(Read)
+    }
+}
+
     pub(crate) plus: bool,
 }
 

@@ -235,8 +235,12 @@ impl DocumentSink<'_> {
         if let Some((meter, text)) = found.worst_count(&rules.program) {
             tally.fault = Some(MeterFault { meter, text: text.to_owned() });
         }
-        if found.tests != 0 || (!event.is_empty() && rules.look_at_events()) {
-            let about = ConditionInput { found, event, stream, status: *status };
+        let whole = walker.is_done();
+        if found.tests != 0
+            || (!event.is_empty() && rules.look_at_events())
+            || (whole && !stream && rules.look_for_missing())
+        {
+            let about = ConditionInput { found, event, stream, whole, status: *status };
             let any = |conditions: &[Condition]| {
                 conditions.iter().any(|condition| condition.holds(&about))
             };

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(crate) struct Condition {
     /// The number of a test of the program.
     pub(crate) test: Option<u8>,
+    /// The test must not hold, of a reply that is one whole document.
+    pub(crate) missing: bool,
     pub(crate) status: Vec<u16>,
     pub(crate) events: Vec<String>,
     pub(crate) stream: Option<bool>,
@@ -26,6 +28,8 @@ pub(crate) struct ConditionInput<'a> {
     pub(crate) found: &'a DocumentValues,
     pub(crate) event: &'a [u8],
     pub(crate) stream: bool,
+    /// The document is there to its end.
+    pub(crate) whole: bool,
     pub(crate) status: u16,
 }
 
@@ -33,7 +37,9 @@ impl Condition {
     /// Whether it holds for a document.
     pub(crate) fn holds(&self, about: &ConditionInput<'_>) -> bool {
         let named = |event: &String| event.as_bytes() == about.event;
-        self.test.is_none_or(|test| about.found.tests >> test & 1 == 1)
+        let is_known = !self.missing || about.whole && !about.stream;
+        is_known
+            && self.test.is_none_or(|test| (about.found.tests >> test & 1 == 1) != self.missing)
             && (self.status.is_empty() || self.status.contains(&about.status))
             && (self.events.is_empty() || self.events.iter().any(named))
             && self.stream.is_none_or(|stream| stream == about.stream)
@@ -64,6 +70,12 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Whether what a document lacks can mean something.
+    pub(crate) fn look_for_missing(&self) -> bool {
+        let all = self.failed.iter().chain(&self.account).chain(&self.estimate);
+        all.chain(&self.continues).any(|condition| condition.missing)
+    }
+
     /// Whether a document of which nothing was found can still mean something.
     pub(crate) fn look_at_events(&self) -> bool {
         let mut all = self.failed.iter().chain(&self.account);

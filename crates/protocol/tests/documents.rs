@@ -33,8 +33,8 @@ fn a_small_document_is_enough() {
 #[test]
 fn a_bad_document_is_refused_with_line_pointer_and_reason() {
     for (rest, said) in [
-        ("[usage]\nmerge = \"min\"", "line 7: usage: unknown variant `min`"),
-        ("[usage]\nmeterz = {}", "line 7: usage: unknown field `meterz`"),
+        ("[usage]\nmerge = \"min\"", "line 7: usage.merge: unknown variant `min`"),
+        ("[usage]\nmeterz = {}", "line 7: usage.meterz: unknown field `meterz`"),
         (
             "[usage.meters]\ninput = [\"/a\", \"b\"]",
             "line 7: usage.meters.input[1]: \"b\" does not begin with /: a pointer is written \
@@ -58,8 +58,25 @@ fn a_bad_document_is_refused_with_line_pointer_and_reason() {
         ),
         (
             "[outcome]\nfailed = [{ at = \"/a\", is = [1], not = [2] }]",
-            "line 7: outcome.failed[0]: has is beside not or text",
+            "line 7: outcome.failed[0].is: is beside not or text",
         ),
+        (
+            "[outcome]\nfailed = [{ at = \"/a\", missing = true, not = [2] }]",
+            "line 7: outcome.failed[0].missing: is beside is, not or text",
+        ),
+        (
+            "[outcome]\nfailed = [{ at = \"/a\", missing = true, event = \"x\" }]",
+            "line 7: outcome.failed[0].missing: is true of a whole JSON reply alone",
+        ),
+        (
+            "[outcome]\nfailed = [{ status = [200], missing = true }]",
+            "line 7: outcome.failed[0]: says neither at, status nor event",
+        ),
+        (
+            "[outcome]\naccount = [{ status = \"401\" }]",
+            "line 7: outcome.account[0].status: invalid type: string \"401\"",
+        ),
+        ("[outcome]\naccount = [{ status = 42 }]", "line 7: outcome.account[0].status: names a"),
         (
             "[usage.meters]\ncredits = \"header:X-Cost\"",
             "usage.meters.credits[0]: is not header:NAME, up to 64 small letters",
@@ -263,11 +280,11 @@ fn all_that_is_wrong_is_told_beside_unknown_keys() {
     let found = refused(&text);
     let lines: Vec<_> = found.lines().collect();
     for said in [
-        "line 3: unknown field `colour`",
-        "line 7: route: unknown field `modell`",
+        "line 3: colour: unknown field `colour`",
+        "line 7: route[0].modell: unknown field `modell`",
         "line 8: bogus: unknown field `bogus`",
         "line 13: refusal: unknown field `refusal`",
-        "line 16: usage: unknown field `meterz`",
+        "line 16: usage.meterz: unknown field `meterz`",
         "line 18: usage.meters.imgs: \"imgs\" is not a meter",
     ] {
         assert!(lines.iter().any(|it| it.starts_with(said)), "{said}: {found}");
@@ -291,7 +308,7 @@ fn a_document_is_bounded() {
     let found = refused(&many);
     assert!(found.contains("is one too many"), "{found}");
     let stranger = refused(&format!("{HEAD}colour = 1\n{ROUTE}"));
-    assert!(stranger.contains("line 3: unknown field `colour`"), "{stranger}");
+    assert!(stranger.contains("line 3: colour: unknown field `colour`"), "{stranger}");
     assert!(refused(HEAD).contains("between 1 and 256 routes"));
     assert!(refused(&HEAD.replace("mine", "Mine!")).contains("small letters, digits and hyphens"));
 }
@@ -311,6 +328,10 @@ fn a_base_gives_what_the_document_leaves_out() {
     reader.push(b"{\"usage\":{\"prompt_tokens\":3}}");
     assert_eq!(reader.finish().meters.get(Meter::Input), Some(3));
     assert!(refused(&format!("{HEAD}base = \"nothing\"\n{ROUTE}")).contains("no protocol"));
+    let keyless = format!("{HEAD}base = \"openai\"\n[auth]\nheaders = {{ x-org = \"a\" }}\n");
+    let said = "line 4: auth: takes the place of all that openai says there, and presents no key: \
+                say header = \"authorization\", and its value, too";
+    assert!(refused(&keyless).contains(said), "{}", refused(&keyless));
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod tasks;
 pub use problems::{DocumentProblem, DocumentProblems};
 
 use crate::auth::Auth;
-use crate::document::{Document, RouteSection, TaskWord, TextList};
+use crate::document::{AuthSection, Document, RouteSection, TaskWord, TextList};
 use crate::ids::IdRules;
 use crate::library::Library;
 use crate::protocol::Protocol;
@@ -65,6 +65,19 @@ fn inherit(mut document: Document, known: &Library, found: &mut ProblemList) -> 
         return document;
     };
     let base = base.clone();
+    if let (Some(own), Some(its)) = (&document.auth, &base.auth) {
+        let presents = |auth: &AuthSection| auth.header.is_some() || auth.query.is_some();
+        if presents(its) && !presents(own) {
+            let how = match (&its.header, &its.query) {
+                (Some(header), _) => format!("header = {header:?}, and its value"),
+                (None, query) => format!("query = {:?}", query.as_deref().unwrap_or_default()),
+            };
+            let what = format!(
+                "takes the place of all that {name} says there, and presents no key: say {how}, too"
+            );
+            found.at("auth", what);
+        }
+    }
     document.auth = document.auth.or(base.auth);
     document.address = document.address.or(base.address);
     document.routes = document.routes.or(base.routes);

@@ -57,7 +57,8 @@ impl DocumentProblems {
         let start = error.span().map(|span| span.start);
         let line = start.map_or(0, |start| line(text, start));
         let reason = error.message().trim().to_owned();
-        let at = start.and_then(|start| section(text, start)).unwrap_or_default();
+        let at = start.and_then(|start| key_at(text, start).or_else(|| section(text, start)));
+        let at = at.unwrap_or_default();
         Self(vec![DocumentProblem { line, at, reason }])
     }
 }
@@ -100,6 +101,50 @@ fn without_unknown(text: &str, error: &toml::de::Error) -> Option<String> {
     }
     // A value of several lines would leave some of them.
     DeTable::parse(&left).is_ok().then_some(left)
+}
+
+/// The key at a place, or whose value lies there, with those that lead to it.
+fn key_at(text: &str, at: usize) -> Option<String> {
+    let root = DeTable::parse(text).ok()?;
+    let mut path = Vec::new();
+    key_in(root.get_ref(), at, &mut path);
+    (!path.is_empty()).then(|| readable(&path.join(".")))
+}
+
+fn key_in(table: &DeTable<'_>, at: usize, path: &mut Vec<String>) {
+    let is_there = |key: &Spanned<Cow<'_, str>>| key.span().contains(&at);
+    let found = table.iter().find(|(key, value)| is_there(key) || holds(value, at));
+    let Some((key, value)) = found else { return };
+    path.push(key.get_ref().to_string());
+    if !is_there(key) {
+        value_in(value.get_ref(), at, path);
+    }
+}
+
+fn value_in(value: &DeValue<'_>, at: usize, path: &mut Vec<String>) {
+    match value {
+        DeValue::Table(table) => key_in(table, at, path),
+        DeValue::Array(array) => {
+            let mut each = array.iter().enumerate();
+            if let Some((number, value)) = each.find(|(_, value)| holds(value, at)) {
+                path.push(number.to_string());
+                value_in(value.get_ref(), at, path);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether something of a value lies at a place. The span of a section is its header alone.
+fn holds(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
+    value.span().contains(&at)
+        || match value.get_ref() {
+            DeValue::Table(table) => {
+                table.iter().any(|(key, value)| key.span().contains(&at) || holds(value, at))
+            }
+            DeValue::Array(array) => array.iter().any(|value| holds(value, at)),
+            _ => false,
+        }
 }
 
 /// The section that begins or lies at a place, without its brackets.

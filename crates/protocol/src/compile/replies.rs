@@ -66,8 +66,8 @@ pub(super) fn rules(
         None if reports_about_tasks(route) => (String::new(), &nothing),
         None => (OUTCOME_EMPTY.to_owned(), &outcome.empty),
     };
-    statuses("outcome.refused", &outcome.refused, found);
-    statuses("outcome.retry", &outcome.retry, found);
+    statuses("outcome.refused", &outcome.refused.0, found);
+    statuses("outcome.retry", &outcome.retry.0, found);
     Some(Rules {
         program: builder.build(),
         usage,
@@ -76,8 +76,8 @@ pub(super) fn rules(
         estimate,
         continues,
         empty: meters(&empty_at, empty, found),
-        refused: outcome.refused.clone(),
-        retry: outcome.retry.clone(),
+        refused: outcome.refused.0.clone(),
+        retry: outcome.retry.0.clone(),
         promised: shapes(route, at, found),
         ids,
     })
@@ -366,13 +366,24 @@ fn condition(
     builder: &mut ProgramBuilder,
     found: &mut ProblemList,
 ) -> Option<Condition> {
-    let ConditionSection { at: places, is, not, text, status, event, stream } = section;
-    let has_words = is.is_some() || not.is_some() || *text;
-    if places.0.is_empty() && (has_words || (status.is_empty() && event.0.is_empty())) {
+    let ConditionSection { at: places, is, not, text, missing, status, event, stream } = section;
+    let has_words = is.is_some() || not.is_some() || *text || *missing;
+    if places.0.is_empty() && (has_words || (status.0.is_empty() && event.0.is_empty())) {
         found.at(at, "says neither at, status nor event");
         return None;
     }
-    statuses(at, status, found);
+    statuses(&format!("{at}.status"), &status.0, found);
+    if *missing && (is.is_some() || not.is_some() || *text) {
+        found
+            .at(format!("{at}.missing"), "is beside is, not or text: what is not there is no word");
+        return None;
+    }
+    if *missing && (!event.0.is_empty() || *stream == Some(true)) {
+        let why = "is true of a whole JSON reply alone, which has no events: most events of a \
+                   stream lack something";
+        found.at(format!("{at}.missing"), why);
+        return None;
+    }
     let asks = match (is, not, *text) {
         (Some(CompareWords(words)), None, false) => TestRule::Is(words.clone()),
         (None, Some(CompareWords(words)), false) => TestRule::Not(words.clone()),
@@ -381,14 +392,16 @@ fn condition(
         }
         (None, None, false) => TestRule::Present,
         _ => {
-            found.at(at, "has is beside not or text; one of them is enough");
+            found.at(format!("{at}.is"), "is beside not or text; one of them is enough");
             return None;
         }
     };
     if let TestRule::Is(words) | TestRule::Not(words) | TestRule::Text(words) = &asks
         && (words.len() > MAX_LIST || words.iter().any(|word| word.len() > 100))
     {
-        found.at(at, format!("has more than {MAX_LIST} words, or one of more than 100 bytes"));
+        let key = if matches!(asks, TestRule::Is(_)) { "is" } else { "not" };
+        let what = format!("has more than {MAX_LIST} words, or one of more than 100 bytes");
+        found.at(format!("{at}.{key}"), what);
         return None;
     }
     let mut test = None;
@@ -398,7 +411,8 @@ fn condition(
         let made = builder.test(&pointers, asks);
         test = Some(found.ok(&format!("{at}.at"), made)?);
     }
-    Some(Condition { test, status: status.clone(), events: event.0.clone(), stream: *stream })
+    let (missing, status, stream) = (*missing, status.0.clone(), *stream);
+    Some(Condition { test, missing, status, events: event.0.clone(), stream })
 }
 
 /// Keeps the texts at pointers, the first one preferred.

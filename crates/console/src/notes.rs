@@ -9,6 +9,7 @@ type Note = (&'static str, &'static str, &'static str);
 /// Why a call was not charged, or charged otherwise than by its formula.
 const REASONS: &[Note] = &[
     ("bad_estimate", "上游的预估无法读取", "the upstream's estimate can't be read"),
+    ("cancelled", "任务已取消", "the task was cancelled"),
     ("charge_does_not_fit", "费用超出可记的范围", "the charge is larger than an amount may be"),
     ("client_gone", "客户端已断开", "the client disconnected"),
     (

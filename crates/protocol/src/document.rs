@@ -459,6 +459,9 @@ pub(crate) struct TaskSection {
     pub(crate) count: Option<CountSection>,
     /// How long one may take, where that is longer than tasks usually do.
     pub(crate) lifetime_h: Option<u32>,
+    /// Statuses of a question about a cancelled task by which it is gone.
+    #[serde(default)]
+    pub(crate) gone: StatusList,
 }
 
 /// Lines that count a completed task's use.

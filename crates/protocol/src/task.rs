@@ -54,6 +54,8 @@ pub struct TaskRules {
     pub fetch: Option<TaskRequest>,
     /// How a task is cancelled.
     pub cancel: Option<TaskRequest>,
+    /// Statuses by which a task that was cancelled, and is asked about, is gone.
+    pub gone: Vec<u16>,
     /// Where a completed task's use is counted, which its report does not say.
     pub count: Option<TaskCount>,
     /// How long one may take, where that is longer than tasks usually do.

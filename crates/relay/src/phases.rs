@@ -226,7 +226,8 @@ async fn call_model(
         is_submission: submission.is_some(),
     };
     let (price, asked) = request.read(price)?;
-    let method = head.method.clone();
+    let by = (&head.method, head.uri.query());
+    let target = api.map_or(CallTarget::Model, |api| target_of(api, by));
     let mut call = Call {
         method: head.method,
         uri: head.uri,
@@ -234,7 +235,7 @@ async fn call_model(
         key: caller.key_for_upstream(),
         request_id: Arc::clone(&ctx.record.request_id),
         model,
-        target: api.map_or(CallTarget::Model, |api| target_of(api, &method)),
+        target,
         inlet,
         is_json: false,
         asked,
@@ -276,8 +277,8 @@ fn price_of(
     Ok(Some(price))
 }
 
-fn target_of((api, body): (ApiPath, ApiBody), method: &Method) -> CallTarget {
-    let effect = ResourceEffect::of(&api, method);
+fn target_of((api, body): (ApiPath, ApiBody), by: (&Method, Option<&str>)) -> CallTarget {
+    let effect = ResourceEffect::of(&api, by);
     CallTarget::Api(ApiTarget { api, body, effect })
 }
 

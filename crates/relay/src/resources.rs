@@ -20,6 +20,7 @@ use std::fmt::Display;
 use std::iter::repeat;
 use std::sync::Arc;
 use store::resources::{self, Resource, ResourcePage};
+use store::tasks;
 use store::{RESOURCE, StoreError};
 use web::Body;
 
@@ -45,11 +46,13 @@ pub(crate) enum ResourceEffect {
     Shows { id: String, days: u32 },
     /// It deletes this one.
     Ends(String),
+    /// It cancels the task of this id.
+    Cancels(String),
 }
 
 impl ResourceEffect {
     /// What a call of this method and path does.
-    pub(crate) fn of(api: &ApiPath, method: &Method) -> Self {
+    pub(crate) fn of(api: &ApiPath, (method, query): (&Method, Option<&str>)) -> Self {
         let Some(spoken) = &api.spoken else { return Self::None };
         let route = spoken.route();
         let (days, makes) = (route.resource_days, |collection: &str| Self::Makes {
@@ -62,6 +65,13 @@ impl ResourceEffect {
             // What a task has made is used by its own id: a film that is extended.
             Some(TaskWord::Ask) if route.makes => {
                 return makes(UNLISTED);
+            }
+            Some(TaskWord::Cancel) => {
+                let ids = spoken.ids_outside_of_body(query);
+                return match ids.as_deref() {
+                    Ok([id]) => Self::Cancels(id.clone()),
+                    _ => Self::None,
+                };
             }
             Some(_) => return Self::None,
         }
@@ -130,6 +140,10 @@ impl ResourceKeeper {
                 resources::update_reply(&relay.db, self.user_id, id, Some(shown)).await
             }
             ResourceEffect::Ends(id) => resources::forget(&relay.db, self.user_id, id).await,
+            ResourceEffect::Cancels(id) => {
+                let of = (self.user_id, self.channel_id);
+                tasks::note_cancelled(&relay.db, of, id, relay.clock.now()).await
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 //! both engines read alike.
 
 use crate::{Db, Engine, Statement, StoreError, Value};
-use domain::{ChannelId, NodeId, TaskStatus, TaskUid, UnixMs};
+use domain::{ChannelId, NodeId, TaskStatus, TaskUid, UnixMs, UserId};
 use serde::Serialize;
 
 /// A column of JSON rows: its name, and its type on PostgreSQL.
@@ -44,6 +44,24 @@ pub struct TaskChange {
     pub data: String,
     /// A hash of the element, by which an unchanged one is recognised.
     pub fingerprint: i64,
+}
+
+/// Notes that a user's unfinished task was cancelled, which its upstream has confirmed.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn note_cancelled(
+    db: &Db,
+    (user_id, channel_id): (UserId, ChannelId),
+    task_id: &str,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET cancelled_at = $4
+        WHERE task_id = $3 AND +user_id = $1 AND channel_id = $2 AND cancelled_at IS NULL
+          AND status IN ('submitted', 'processing', 'unknown')";
+    let params =
+        [Value::from(user_id), Value::from(channel_id), Value::from(task_id), Value::from(now)];
+    db.execute(sql, &params).await.map(drop)
 }
 
 /// The time as the second parameter.

@@ -3,7 +3,7 @@
 
 use crate::vendor_tasks::{NEVER, Vendor, polled};
 use crate::world::{Money, Payer, World};
-use testkit::{Answer, Reply, TestDb, json, on_both_databases};
+use testkit::{Answer, Reply, Signal, TestDb, eventually, json, on_both_databases};
 
 async fn call(world: &World, payer: &Payer, method: &str, path: &str) -> Answer {
     world.server.call(method, path).key(&payer.key).send().await
@@ -168,6 +168,40 @@ on_both_databases! {
         // One that we gave up is refused.
         world.db.execute("UPDATE tasks SET data = ''").await;
         call(&world, &ann, "GET", "/pass/v1/tasks/rw-1").await.expect(409);
+        world.close().await;
+    }
+
+    async fn a_cancelled_task_that_its_vendor_forgot_is_refunded(db: TestDb) {
+        let runway = Vendor::runway();
+        let (world, ann) = submitted(db, &runway).await;
+        let forgotten = Reply::json(&json!({"error": "not found"})).status(404);
+        // One that nobody cancelled stays.
+        world.upstream.on("/v1/tasks/rw-1", forgotten);
+        let before = world.upstream.count();
+        eventually("the task to be asked about", || async {
+            world.server.signal(Signal::USR1);
+            (world.upstream.count() > before + 1).then_some(())
+        })
+        .await;
+        // Nor does a cancel that the vendor refused end it.
+        call(&world, &ann, "DELETE", "/pass/v1/tasks/rw-1").await.expect(404);
+        let before = world.upstream.count();
+        eventually("the task to be asked about again", || async {
+            world.server.signal(Signal::USR1);
+            (world.upstream.count() > before + 1).then_some(())
+        })
+        .await;
+        assert_ne!(world.db.text("SELECT status FROM tasks").await, "failed");
+        assert_eq!(world.money(&ann).await, Money { quota: 60, used: 0, calls: 0 });
+
+        world.upstream.handle("/v1/tasks/rw-1", |request| match request.method.as_str() {
+            "DELETE" => Reply::new(204),
+            _ => Reply::json(&json!({"error": "not found"})).status(404),
+        });
+        call(&world, &ann, "DELETE", "/pass/v1/tasks/rw-1").await.expect(204);
+        let row = polled(&world, "failed").await;
+        assert!(row.text("fail_reason").contains("cancelled"), "{}", row.text("fail_reason"));
+        assert_eq!(world.money(&ann).await, Money { quota: 100, used: 0, calls: 0 });
         world.close().await;
     }
 

@@ -82,6 +82,10 @@ pub(super) fn rules(
     if section.lifetime_h.is_some_and(|hours| !(1..=MAX_HOURS).contains(&hours)) {
         found.at(at("lifetime_h"), format!("is between 1 and {MAX_HOURS}"));
     }
+    if section.gone.0.iter().any(|status| !(400..500).contains(status)) {
+        found
+            .at(at("gone"), "has statuses from 400 to 499 alone: others don't say that it is gone");
+    }
     Some(TaskRules {
         program: builder.build(),
         usage,
@@ -93,6 +97,7 @@ pub(super) fn rules(
         each,
         fetch: fetch.flatten(),
         cancel: cancel.flatten(),
+        gone: section.gone.0.clone(),
         count,
         lifetime_ms: section.lifetime_h.map(|hours| u64::from(hours) * HOUR_MS),
     })

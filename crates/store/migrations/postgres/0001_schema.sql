@@ -801,7 +801,8 @@ CREATE TABLE tasks (
     updated_at         timestamptz NOT NULL DEFAULT now(),
     submit_time        timestamptz,
     finish_time        timestamptz,
-    lifetime_from      timestamptz NOT NULL DEFAULT now()
+    lifetime_from      timestamptz NOT NULL DEFAULT now(),
+    cancelled_at       timestamptz
 );
 -- The order in which a channel is polled: requests are made of neighbouring rows.
 CREATE INDEX tasks_unfinished ON tasks (channel_id, action, token_id, id)
@@ -846,6 +847,7 @@ COMMENT ON COLUMN tasks.updated_at IS 'When something about it last changed';
 COMMENT ON COLUMN tasks.submit_time IS 'When the upstream had accepted it';
 COMMENT ON COLUMN tasks.finish_time IS 'When it ended';
 COMMENT ON COLUMN tasks.lifetime_from IS 'From when CUSTOM_PASS_TASK_MAX_LIFETIME counts';
+COMMENT ON COLUMN tasks.cancelled_at IS 'When its owner cancelled it and the upstream confirmed that; null: not cancelled';
 
 -- Which node polls which model of which channel.
 CREATE TABLE task_lanes (

@@ -539,7 +539,8 @@ CREATE TABLE tasks (
     updated_at         INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
     submit_time        INTEGER,
     finish_time        INTEGER,
-    lifetime_from      INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
+    lifetime_from      INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
+    cancelled_at       INTEGER
 );
 -- The order in which a channel is polled: requests are made of neighbouring rows.
 CREATE INDEX tasks_unfinished ON tasks (channel_id, action, token_id, id)

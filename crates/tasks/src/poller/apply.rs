@@ -7,6 +7,7 @@ use super::report::{Report, read_by_rules};
 use super::{Core, count, lease::PollLane};
 use domain::{TaskStatus, UnixMs, task_status};
 use futures_util::future::join_all;
+use http::StatusCode;
 use ledger::{Charge, TaskEnd, TaskRef};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -256,6 +257,21 @@ pub(super) async fn end_overdue(
         false => given_up(task),
     });
     finish(core, lane, ends.map(|task| End::of_age(task, answered)).collect()).await;
+}
+
+/// Whether a status says of the one task asked about that it is gone, because it was cancelled.
+pub(super) fn is_gone(target: &PollTarget, tasks: &[Waiting], status: StatusCode) -> bool {
+    let [task] = tasks else { return false };
+    let rules = || target.rules(&task.path).ok().flatten();
+    task.is_cancelled && rules().is_some_and(|rules| rules.gone.contains(&status.as_u16()))
+}
+
+/// Ends tasks that were cancelled, and that their upstream does not know any more.
+pub(super) async fn end_cancelled(core: &Core, lane: &PollLane, tasks: &[Waiting]) {
+    let end = || TaskEnd::failed("任务已取消 (the task was cancelled)");
+    let charge = || Charge::Nothing("cancelled");
+    let ends = tasks.iter().map(|task| End { task, charge: charge(), end: end() });
+    finish(core, lane, ends.collect()).await;
 }
 
 /// Writes the changes together.

@@ -33,6 +33,8 @@ pub(super) struct Waiting {
     /// The path that it was submitted to; empty: it is one of CustomPass.
     pub(super) path: String,
     pub(super) status: TaskStatus,
+    /// Its owner cancelled it, and the upstream has confirmed that.
+    pub(super) is_cancelled: bool,
     pub(super) fingerprint: i64,
     pub(super) version: i64,
     pub(super) lifetime_from: UnixMs,
@@ -78,13 +80,14 @@ impl Round {
 // page.
 const PAGE: &str = "
     SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version, lifetime_from,
-           since, request_id,
+           since, request_id, is_cancelled,
            CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
                 ELSE key_sealed END AS key_sealed,
            CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
                 ELSE (SELECT role FROM users WHERE users.id = page.user_id) END AS owner_role
     FROM (SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version,
-                 lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed
+                 lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed,
+                 cancelled_at IS NOT NULL AS is_cancelled
           FROM tasks
           WHERE channel_id = $1 AND action = $2
             AND status IN ('submitted', 'processing', 'unknown') AND task_id <> ''
@@ -122,6 +125,7 @@ impl Waiting {
             user_id: row.get("user_id")?,
             task_id: row.get("task_id")?,
             path: row.get("path")?,
+            is_cancelled: row.get("is_cancelled")?,
             status: TaskStatus::parse(&status).unwrap_or(TaskStatus::Unknown),
             fingerprint: row.get("fingerprint")?,
             version: row.get("version")?,

@@ -346,7 +346,13 @@ impl Pass<'_> {
             model = &*self.lane.action, task_count = batch.tasks.len(),
             duration = %Seconds(began.elapsed()),
         );
-        apply::reply(self.core, (self.lane, target), question, answer?).await
+        match answer {
+            Err(PollFailure::Status(status)) if apply::is_gone(target, &batch.tasks, status) => {
+                apply::end_cancelled(self.core, self.lane, &batch.tasks).await;
+                Ok(())
+            }
+            answer => apply::reply(self.core, (self.lane, target), question, answer?).await,
+        }
     }
 
     async fn end_overdue(&self, tasks: &[Waiting], answered: bool) {

@@ -88,11 +88,14 @@ impl ReplyReading {
     fn tokens(&self, input_tokens: i64, failed: bool) -> Option<(Usage, Meters)> {
         let mut meters = self.meters;
         let reported = meters.usage();
-        let is_silent = reported.is_none();
+        // Who counts nothing at all of a text that is there has not counted it.
+        let is_unbelieved =
+            !failed && self.text_tokens > 0 && meters.iter().all(|(_, count)| count == 0);
+        let is_silent = reported.is_none() || is_unbelieved;
         if is_silent && failed {
             return None;
         }
-        let mut usage = reported.unwrap_or_default();
+        let mut usage = reported.clone().unwrap_or_default();
         let mut raise = |head: Meter, sum: &mut i64, to: i64| {
             let more = to.saturating_sub(*sum).max(0);
             *sum = sum.saturating_add(more);
@@ -109,7 +112,10 @@ impl ReplyReading {
         }
         let usage = match &self.fault {
             Some(MeterFault { meter, text }) => usage.estimated(format_args!("{meter} is {text}")),
-            None if is_silent => usage.estimated("the upstream reported no usage"),
+            None if reported.is_none() => usage.estimated("the upstream reported no usage"),
+            None if is_unbelieved => {
+                usage.estimated("the upstream reported 0 tokens for a reply that has some")
+            }
             None if self.unreported_tokens > 0 => usage.estimated(format_args!(
                 "{} tokens came after its last report",
                 self.unreported_tokens

@@ -137,7 +137,18 @@ pub(crate) fn test_failure(lang: Lang, failed: &str, detail: &str) -> String {
             "域名无法解析, 请检查地址 ({inner})",
             "the name has no address: is it spelt right? ({inner})"
         ),
-        "status" => code(lang, failed).to_owned(),
+        "status" => match inner.split_once(" at ") {
+            Some((_, at)) if inner.contains(" 404 ") => {
+                let at = at.split(':').next().unwrap_or(at);
+                tell!(
+                    lang,
+                    "上游没有路径 {at}: 它由渠道地址与协议的调用组成, 请检查地址",
+                    "the upstream does not have {at}, which is made of the channel's address and \
+                     the call of its protocol: check the address"
+                )
+            }
+            _ => code(lang, failed).to_owned(),
+        },
         "reply" if !inner.is_empty() => inner.to_owned(),
         _ if inner.is_empty() => code(lang, failed).to_owned(),
         _ => format!("{} ({inner})", code(lang, failed)),

@@ -222,7 +222,7 @@ impl Prepared {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        let path = self.protocol.address.join(self.base.path(), path);
+        let path = self.protocol.address.join((self.base.host(), self.base.path()), path);
         self.base.at_encoded(&path, self.with_key(query).as_deref())
     }
 
@@ -231,7 +231,7 @@ impl Prepared {
     /// # Errors
     /// When the address gets too long, or the query has characters that none can have.
     pub fn at_path(&self, path: &str, query: Option<&str>) -> Result<Uri, AddressError> {
-        let path = self.protocol.address.join(self.base.path(), path);
+        let path = self.protocol.address.join((self.base.host(), self.base.path()), path);
         self.base.at_path(&path, self.with_key(query).as_deref())
     }
 

@@ -119,21 +119,33 @@ pub struct Address {
     /// The base URL may have a path, which stands before a route's.
     pub path: bool,
     /// Where routes' paths begin, and a base URL's may end: it is not doubled. A version gives way
-    /// to the one that the base URL has.
-    pub prefix: Option<String>,
+    /// to the one that the base URL has, unless that is another of these.
+    pub prefixes: Vec<String>,
+    /// Hosts at which paths have none of these.
+    pub unversioned: Vec<String>,
 }
 
 impl Address {
-    /// The path at the upstream: the base URL's own, and the call's.
+    /// The path at the upstream: the base URL's own, and the call's. `host` is the base URL's.
     #[must_use]
-    pub fn join(&self, base: &str, path: &str) -> String {
+    pub fn join(&self, (host, base): (&str, &str), path: &str) -> String {
         let base = base.trim_end_matches('/');
-        let without = |prefix| path.strip_prefix(prefix).filter(|it| is_path_or_empty(it));
-        let Some((prefix, rest)) = self.prefix.as_deref().and_then(|it| Some((it, without(it)?)))
-        else {
-            return format!("{base}{path}");
+        let prefixes = || self.prefixes.iter().map(String::as_str);
+        // Of several, the call says which: `/v1/rerank` at `/v2`, `/upload/v1beta/files`.
+        let ended = prefixes().find_map(|it| Some((it, base.strip_suffix(it)?)));
+        let without = |prefix: &str| path.strip_prefix(prefix).filter(|it| is_path_or_empty(it));
+        let Some((prefix, rest)) = prefixes().find_map(|it| Some((it, without(it)?))) else {
+            let is_within = |prefix: &str| path.contains(&format!("{prefix}/"));
+            let front = ended.filter(|(prefix, _)| is_within(prefix)).map(|(_, front)| front);
+            return format!("{}{path}", front.unwrap_or(base));
         };
-        if base.ends_with(prefix) || is_version(prefix) && has_version(base) {
+        match ended {
+            Some((same, _)) if same == prefix => return format!("{base}{rest}"),
+            Some((_, front)) => return format!("{front}{path}"),
+            None => {}
+        }
+        let is_unversioned = self.unversioned.iter().any(|it| it.eq_ignore_ascii_case(host));
+        if is_unversioned || is_version(prefix) && has_version(base) {
             return format!("{base}{rest}");
         }
         // `/openai/v1` before `/openai/deployments/…`: the call says the version.
@@ -222,9 +234,16 @@ mod tests {
         assert_eq!(Auth::default().secrets_of("id:secret"), ["secret"]);
     }
 
+    const HOST: &str = "api.example.com";
+
+    fn with(prefixes: &[&str]) -> Address {
+        let prefixes = prefixes.iter().map(|it| (*it).to_owned()).collect();
+        Address { path: true, prefixes, unversioned: vec!["bare.example.com".to_owned()] }
+    }
+
     #[test]
     fn a_doubled_prefix_is_one() {
-        let address = Address { path: true, prefix: Some("/v1".to_owned()) };
+        let address = with(&["/v1"]);
         for (base, path, joined) in [
             ("", "/v1/models", "/v1/models"),
             ("/", "/v1/models", "/v1/models"),
@@ -233,13 +252,13 @@ mod tests {
             ("/openai", "/v1/models", "/openai/v1/models"),
             ("/v1", "/v1beta/models", "/v1/v1beta/models"),
         ] {
-            assert_eq!(address.join(base, path), joined, "{base} {path}");
+            assert_eq!(address.join((HOST, base), path), joined, "{base} {path}");
         }
     }
 
     #[test]
     fn a_version_gives_way_to_the_one_of_the_base_url() {
-        let address = Address { path: true, prefix: Some("/v1".to_owned()) };
+        let address = with(&["/v1"]);
         for (base, front) in [
             ("/api/paas/v4", "/api/paas/v4"),
             ("/v1beta/openai", "/v1beta/openai"),
@@ -253,23 +272,58 @@ mod tests {
             ("/v4/proxy", "/v4/proxy/v1"),
         ] {
             let front = if front == "…" { base } else { front };
-            assert_eq!(address.join(base, "/v1/models"), format!("{front}/models"), "{base}");
+            assert_eq!(
+                address.join((HOST, base), "/v1/models"),
+                format!("{front}/models"),
+                "{base}"
+            );
         }
         // Another version is another API.
-        assert_eq!(address.join("/api/v3", "/v2/chat"), "/api/v3/v2/chat");
-        let without = Address { path: true, prefix: None };
-        assert_eq!(without.join("/x/v2", "/v1/tokenize"), "/x/v2/v1/tokenize");
+        assert_eq!(address.join((HOST, "/api/v3"), "/v2/chat"), "/api/v3/v2/chat");
+        let without = with(&[]);
+        assert_eq!(without.join((HOST, "/x/v2"), "/v1/tokenize"), "/x/v2/v1/tokenize");
     }
 
     #[test]
     fn a_prefix_that_is_no_version_keeps_that_of_the_call() {
-        let azure = Address { path: true, prefix: Some("/openai".to_owned()) };
+        let azure = with(&["/openai"]);
         for base in ["", "/openai", "/openai/v1", "/openai/v1/"] {
             for path in ["/openai/v1/models", "/openai/deployments/m/chat/completions"] {
-                assert_eq!(azure.join(base, path), path, "{base}");
+                assert_eq!(azure.join((HOST, base), path), path, "{base}");
             }
         }
-        assert_eq!(azure.join("/x/openai/v1", "/openai/files"), "/x/openai/files");
-        assert_eq!(azure.join("/x/v1", "/openai/files"), "/x/v1/openai/files");
+        assert_eq!(azure.join((HOST, "/x/openai/v1"), "/openai/files"), "/x/openai/files");
+        assert_eq!(azure.join((HOST, "/x/v1"), "/openai/files"), "/x/v1/openai/files");
+    }
+
+    #[test]
+    fn of_several_prefixes_the_call_says_which() {
+        let (gemini, cohere) = (with(&["/v1beta", "/v1"]), with(&["/v2", "/v1"]));
+        let dashscope = with(&["/api/v1"]);
+        for (address, base, path, joined) in [
+            (&gemini, "/v1beta", "/v1beta/models", "/v1beta/models"),
+            (&gemini, "/v1beta", "/v1/models", "/v1/models"),
+            (&gemini, "/v1beta", "/upload/v1beta/files", "/upload/v1beta/files"),
+            (&gemini, "/v1beta1", "/v1beta/models", "/v1beta1/models"),
+            (&gemini, "/proxy", "/upload/v1beta/files", "/proxy/upload/v1beta/files"),
+            (&gemini, "", "/v1beta/models", "/v1beta/models"),
+            (&cohere, "/v2", "/v2/chat", "/v2/chat"),
+            (&cohere, "/v2/", "/v1/tokenize", "/v1/tokenize"),
+            (&cohere, "/x/v1", "/v2/chat", "/x/v2/chat"),
+            (&dashscope, "/api/v1", "/api/v1/tasks/7", "/api/v1/tasks/7"),
+            (&dashscope, "", "/api/v1/tasks/7", "/api/v1/tasks/7"),
+        ] {
+            assert_eq!(address.join((HOST, base), path), joined, "{base} {path}");
+        }
+    }
+
+    #[test]
+    fn a_host_without_versions_gets_none() {
+        let address = with(&["/v1"]);
+        for (base, joined) in
+            [("", "/chat"), ("/inference", "/inference/chat"), ("/v1", "/v1/chat")]
+        {
+            assert_eq!(address.join(("bare.example.com", base), "/v1/chat"), joined, "{base}");
+        }
     }
 }

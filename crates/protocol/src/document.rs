@@ -67,7 +67,11 @@ pub(crate) struct AddressSection {
     #[serde(default)]
     pub(crate) path: bool,
     /// Cut from a route's path where the base URL ends in it.
-    pub(crate) prefix: Option<String>,
+    #[serde(default)]
+    pub(crate) prefix: TextList,
+    /// Hosts whose paths have none of these.
+    #[serde(default)]
+    pub(crate) unversioned: TextList,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -356,13 +360,13 @@ pub(crate) struct ConditionSection {
     /// Only a text, and no object or list.
     #[serde(default)]
     pub(crate) text: bool,
+    /// Nothing is there, in a reply that is one whole JSON document.
+    #[serde(default)]
+    pub(crate) missing: bool,
     #[serde(default)]
     pub(crate) status: StatusList,
     #[serde(default)]
     pub(crate) event: TextList,
-    /// Nothing is there, in a reply that is one whole JSON document.
-    #[serde(default)]
-    pub(crate) missing: bool,
     /// Only in a stream, or only outside of one.
     pub(crate) stream: Option<bool>,
 }
@@ -455,13 +459,13 @@ pub(crate) struct TaskSection {
     pub(crate) ask: AskSection,
     pub(crate) fetch: Option<String>,
     pub(crate) cancel: Option<String>,
+    /// Statuses of a question about a cancelled task by which it is gone.
+    #[serde(default)]
+    pub(crate) gone: StatusList,
     /// Where a completed task's use is counted, which its report does not say.
     pub(crate) count: Option<CountSection>,
     /// How long one may take, where that is longer than tasks usually do.
     pub(crate) lifetime_h: Option<u32>,
-    /// Statuses of a question about a cancelled task by which it is gone.
-    #[serde(default)]
-    pub(crate) gone: StatusList,
 }
 
 /// Lines that count a completed task's use.
@@ -532,13 +536,6 @@ impl<'de> Deserialize<'de> for TextList {
     }
 }
 
-/// Where a meter's count stands.
-#[derive(Clone, Debug)]
-pub(crate) struct SourceSection {
-    pub(crate) at: String,
-    /// Counted beside the meter that it is otherwise a part of.
-    pub(crate) beside: bool,
-    /// Added to what another source says, which does not have it.
 /// One status, or a list of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StatusList(pub(crate) Vec<u16>);
@@ -570,6 +567,13 @@ impl<'de> Deserialize<'de> for StatusList {
     }
 }
 
+/// Where a meter's count stands.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSection {
+    pub(crate) at: String,
+    /// Counted beside the meter that it is otherwise a part of.
+    pub(crate) beside: bool,
+    /// Added to what another source says, which does not have it.
     pub(crate) plus: bool,
 }
 

@@ -246,9 +246,11 @@ fn upstream_fields(
                 .required()
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
-                .hint(lang.say("scheme 和主机, 以及厂商给出的路径 (/v1 可省略); custompass 没有路径",
-                    "scheme and host, and the vendor's path (/v1 may be left out); of custompass \
-                     without a path"))))
+                .hint(lang.say("scheme 和主机, 以及厂商给出的路径 (/v1 可省略, 写了别的版本则以它为准); custompass \
+                    没有路径。测试会显示实际调用的路径",
+                    "scheme and host, and the vendor's path (/v1 may be left out, and another \
+                     version there is the one that is called); of custompass without a path. A \
+                     test shows the path that was called"))))
             (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))

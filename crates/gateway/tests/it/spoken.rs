@@ -303,6 +303,41 @@ on_sqlite! {
         world.close().await;
     }
 
+    async fn a_base_url_has_a_version_or_none_as_its_vendor_does(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(0).await;
+        let document = "name = \"bare\"\ntitle = { zh = \"无\", en = \"Bare\" }\nbase = \"openai\"\n\
+            [address]\npath = true\nprefix = \"/v1\"\nunversioned = \"127.0.0.1\"\n";
+        world.admin().post("/api/protocol", &json!({"document": document})).await;
+        let key = ann.key.as_str();
+        for (protocol, base, path, sent) in [
+            ("bare", "/inference", "/v1/chat/completions", "/inference/chat/completions"),
+            ("bare", "", "/v1/chat/completions", "/chat/completions"),
+            ("gemini", "/v1beta", "/v1beta/models/m:generateContent",
+                "/v1beta/models/m:generateContent"),
+            ("cohere", "/v2", "/pass/v2/chat", "/v2/chat"),
+            ("ollama", "/api", "/pass/api/chat", "/api/chat"),
+        ] {
+            let base_url = format!("{}{base}", world.upstream.url());
+            let extra = json!({"protocol": protocol, "key": "up-key", "base_url": base_url});
+            let id = world.channel(&["m"], extra).await;
+            world.upstream.on(sent, Reply::json(&json!({"choices": []})));
+            let mut body = chat();
+            body["model"] = json!("m");
+            let answer = world.server.post(path, key, &body).await;
+            let asked = world.upstream.requests().await;
+            let asked = asked.last().map(|it| it.path().to_owned());
+            assert_eq!(asked.as_deref(), Some(sent), "{protocol} {base}: {}", answer.text());
+            // A wrong path is shown.
+            let trial = json!({"channel_id": id, "path": "v1/nothing"});
+            let tried = world.admin().try_post("/api/channel/test", &trial).await.json();
+            let detail = tried["data"]["detail"].as_str().unwrap_or_default().to_owned();
+            assert!(detail.contains("/nothing"), "{protocol}: {tried}");
+            world.admin().put(&format!("/api/channel/{id}"), &json!({"status": 2})).await;
+        }
+        world.close().await;
+    }
+
     async fn an_api_below_a_path_is_addressed_there(db: TestDb) {
         let world = World::open(db).await;
         let ann = world.payer(0).await;

@@ -116,6 +116,7 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
         found.at("route", format!("a protocol has between 1 and {MAX_ROUTES} routes"));
     }
     let auth = document.auth.as_ref().map_or_else(Auth::default, |it| sections::auth(it, found));
+    let address = document.address.as_ref().map(|it| sections::address(it, found));
     let lifetime_days = document.resources.as_ref().map(|it| it.lifetime_days);
     if lifetime_days.is_some_and(|days| days == 0 || days > MAX_RESOURCE_DAYS) {
         found.at("resources.lifetime_days", format!("is between 1 and {MAX_RESOURCE_DAYS}"));
@@ -127,7 +128,7 @@ fn protocol(document: &Document, known: &Library, found: &mut ProblemList) -> Pr
         title: document.title.clone(),
         sources: document.sources.clone(),
         auth,
-        address: document.address.as_ref().map(sections::address).unwrap_or_default(),
+        address: address.unwrap_or_default(),
         routes,
         task,
     }

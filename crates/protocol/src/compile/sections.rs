@@ -3,7 +3,7 @@
 use super::problems::ProblemList;
 use super::{MAX_LIST, MAX_WORD};
 use crate::auth::{Address, Auth};
-use crate::document::{AddressSection, AuthSection, Document};
+use crate::document::{AddressSection, AuthSection, Document, TextList};
 use std::collections::BTreeMap;
 
 /// Longest name of a protocol.
@@ -93,6 +93,22 @@ fn check_header(at: &str, name: &str, value: &str, found: &mut ProblemList) {
     }
 }
 
-pub(super) fn address(section: &AddressSection) -> Address {
-    Address { path: section.path, prefix: section.prefix.clone() }
+pub(super) fn address(section: &AddressSection, found: &mut ProblemList) -> Address {
+    let AddressSection { path, prefix: TextList(prefixes), unversioned: TextList(hosts) } = section;
+    for prefix in prefixes {
+        if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') {
+            found.at("address.prefix", format!("{prefix:?} is not a path like /v1"));
+        }
+    }
+    if !hosts.is_empty() && prefixes.is_empty() {
+        found.at("address.unversioned", "leaves out a prefix, and there is none");
+    }
+    let is_host = |host: &str| {
+        let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        !host.is_empty() && host.bytes().all(is_part)
+    };
+    if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
+        found.at("address.unversioned", format!("{host:?} is not a host's name in small letters"));
+    }
+    Address { path: *path, prefixes: prefixes.clone(), unversioned: hosts.clone() }
 }

@@ -179,6 +179,8 @@ impl<'a> Masks<'a> {
 /// A reply as far as it was read.
 struct Answered {
     call: String,
+    /// The path at the upstream.
+    at: String,
     status: u16,
     body: Vec<u8>,
     /// Why it is not whole.
@@ -242,6 +244,7 @@ async fn call(
         body: Bytes::from(body.clone()).into(),
         proxy: &target.proxy,
     };
+    let at = outgoing.uri.path().to_owned();
     let reply = match state.client.send(outgoing, &target.deadlines).await {
         Ok(reply) => reply,
         Err(why) => return Ok(Err(why)),
@@ -261,7 +264,7 @@ async fn call(
     let is_expected = probe.is_some_and(|probe| probe.expects(status));
     let read = costs.settle(target, &made, read);
     let call = format!("{method} {path}");
-    Ok(Ok(Answered { call, status, body, broken, is_expected, read }))
+    Ok(Ok(Answered { call, at, status, body, broken, is_expected, read }))
 }
 
 struct Received {
@@ -324,7 +327,7 @@ fn told(
             probe.error = Some(why.label());
             probe.detail = Some(why.to_string());
         }
-        Ok(Answered { call, status, body, broken, is_expected, read }) => {
+        Ok(Answered { call, at, status, body, broken, is_expected, read }) => {
             probe.call = Some(call);
             probe.status = Some(status);
             probe.reply = Some(shown(&body, masks));
@@ -337,7 +340,13 @@ fn told(
                 probe.ok = true;
             } else if status >= 400 {
                 probe.error = Some("status");
-                probe.detail = Some(format!("the upstream answered {status}"));
+                probe.detail = Some(match status {
+                    404 => format!(
+                        "the upstream answered 404 at {at}: is that its path? It is made of the \
+                         channel's base_url and the call of its protocol"
+                    ),
+                    _ => format!("the upstream answered {status} at {at}"),
+                });
             } else if let Some(why) = read.failure {
                 probe.error = Some("reply");
                 probe.detail = Some(shown(why.as_bytes(), masks));
@@ -377,6 +386,7 @@ mod tests {
         let read = ReplyRead { failure, usage: BTreeMap::new(), cost };
         Ok(Answered {
             call: "GET /x".to_owned(),
+            at: "/x".to_owned(),
             status,
             body: body.to_vec(),
             broken: None,

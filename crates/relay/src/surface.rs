@@ -1,6 +1,7 @@
 //! The routes of the data plane.
 
 use crate::identify::X_GOOG_API_KEY;
+use crate::models::ModelList;
 use crate::spoken::{PathMeaning, Spoken, is_custom_pass};
 use crate::task_view::{self, TaskCall};
 use crate::{faults, lenient, methods};
@@ -143,6 +144,20 @@ impl ApiPath {
             None => Self { path, spoken: None, others: Vec::new() },
         }
     }
+
+    /// Without our own list of models, where an upstream's document has a call of that path: who
+    /// wants ours asks for it at `/v1/models`.
+    fn without_our_list(mut self) -> Self {
+        let is_call = |it: &Spoken| it.list().is_none();
+        if ModelList::of(&self).is_none() || !self.readings().any(is_call) {
+            return self;
+        }
+        let all = self.spoken.take().into_iter().chain(std::mem::take(&mut self.others));
+        let mut calls = all.filter(is_call);
+        self.spoken = calls.next();
+        self.others = calls.collect();
+        self
+    }
 }
 
 impl Surface {
@@ -267,7 +282,7 @@ fn read(meaning: PathMeaning<'_>, method: &Method, path: &str) -> Result<Surface
         let model = decode(raw)?;
         if !(meaning.is_model)(model.as_str()) {
             // No model, but perhaps a path of a vendor: `/pass/api/chat` is Ollama's.
-            let api = ApiPath::read(&meaning, method, raw)?;
+            let api = ApiPath::read(&meaning, method, raw)?.without_our_list();
             let of_a_vendor = |it: &Spoken| it.named_in_path() != Some(model.as_str());
             if api.spoken.as_ref().is_some_and(of_a_vendor) {
                 return Ok(Surface::Api(api));

@@ -114,6 +114,24 @@ async fn run(world: &World, ann: &Payer, target: &str, body: &str) -> Answer {
 }
 
 on_both_databases! {
+    async fn under_pass_a_list_of_models_is_the_upstream_s_where_it_has_one(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(1_000).await;
+        let models = async |path: &str| {
+            world.server.call("GET", path).key(&ann.key).send().await.expect(200).text()
+        };
+        world.channel(&["gpt"], json!({"protocol": "openai", "key": "up-key"})).await;
+        assert!(models("/pass/v1/models").await.contains("\"gpt\""));
+
+        let document = TRANSLATE.replace("/translate/v3/languages", "/v1/models");
+        world.admin().post("/api/protocol", &json!({"document": document})).await;
+        world.channel(&["fast"], json!({"protocol": "translate", "key": "up-key"})).await;
+        world.upstream.on("/v1/models", Reply::json(&json!({"engines": ["fast"]})));
+        assert_eq!(models("/pass/v1/models").await, r#"{"engines":["fast"]}"#);
+        assert!(models("/v1/models").await.contains("\"gpt\""), "ours is where it was");
+        world.close().await;
+    }
+
     async fn sound_is_sent_as_it_is_and_paid_by_what_the_reply_counts(db: TestDb) {
         let world = World::open(db).await;
         world.admin().post("/api/protocol", &json!({"document": LISTEN})).await;

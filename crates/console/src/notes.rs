@@ -55,8 +55,14 @@ const REASONS: &[Note] = &[
         "上游要求切换协议, 未传递",
         "the upstream's reply switches protocols, and was not passed on",
     ),
+    ("upstream_nothing", "上游的应答没有内容", "the upstream's reply has nothing in it"),
     ("upstream_redirects", "上游转向其他主机", "the upstream redirects to another host"),
     ("upstream_status", "上游返回错误状态", "the upstream answered with an error status"),
+    (
+        "upstream_unpromised",
+        "上游的应答不是协议约定的类型",
+        "the upstream's reply is not of a type that its protocol promises",
+    ),
 ];
 
 /// What stopped a request to an upstream, or an attempt at a password.

@@ -293,7 +293,7 @@ async fn settle_whole(
     let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Nothing };
     let Outcome { money, client } = decide(reservation.terms(), reply);
     if reading.failed && matches!(money, Money::Release { .. }) {
-        let error = "the upstream's reply says that it failed".to_owned();
+        let error = reading.failure.words().to_owned();
         record.fail_upstream("UPSTREAM_ENVELOPE", error);
     }
     let is_priced = reservation.price().is_some();

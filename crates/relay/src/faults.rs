@@ -55,6 +55,15 @@ pub(crate) fn no_key() -> Fault {
     Fault::new(FaultKind::Unauthenticated, zh, en)
 }
 
+pub(crate) fn other_scheme() -> Fault {
+    let (zh, en) = (
+        "Authorization 的方案必须是 Bearer: Authorization: Bearer sk-…",
+        "no API key: the scheme of Authorization has to be Bearer, as in \
+         Authorization: Bearer sk-…",
+    );
+    Fault::new(FaultKind::Unauthenticated, zh, en)
+}
+
 pub(crate) fn two_keys() -> Fault {
     let (zh, en) = (
         "请求中有两个不同的 API 令牌, 请只发送一个",
@@ -181,6 +190,16 @@ pub(crate) fn client_gone() -> Fault {
 pub(crate) fn body_undecodable() -> Fault {
     let (zh, en) = ("请求体解压失败", "the request body can't be decompressed");
     invalid(zh, en)
+}
+
+/// Under `/pass` what is no model may be meant as a path.
+pub(crate) fn no_model_or_path() -> Fault {
+    let (zh, en) = (
+        "没有渠道提供该模型, 也没有启用的渠道的协议有此路径与方法: 请检查模型名或路径",
+        "no channel has this model, and no protocol of an enabled channel has this path and \
+         method: check the name, or the path",
+    );
+    Fault::new(FaultKind::ModelNotFound, zh, en)
 }
 
 pub(crate) fn model_not_found() -> Fault {

@@ -229,7 +229,7 @@ impl Flow {
         let reply = CallEnd::Reply { reading: &reading, end, seen: Seen::Part };
         let Outcome { money, client } = decide(reservation.terms(), reply);
         let charged = matches!(money, Money::Charge { .. });
-        let failed = reading.failed;
+        let failed = reading.failed.then_some(reading.failure);
         let tee = tee.map(|tee| tee.ended(end));
         if let Err(fault) = reservation.end(&mut self.record, money, reading, tee).await {
             self.record.fail(&fault);
@@ -237,11 +237,12 @@ impl Flow {
         }
         match &client {
             ClientOutcome::Reply if charged => self.record.succeed(),
-            ClientOutcome::Reply if failed => {
-                let error = "the upstream's reply says that it failed".to_owned();
-                self.record.fail_upstream("UPSTREAM_ENVELOPE", error);
+            ClientOutcome::Reply => {
+                if let Some(failure) = failed {
+                    let error = failure.words().to_owned();
+                    self.record.fail_upstream("UPSTREAM_ENVELOPE", error);
+                }
             }
-            ClientOutcome::Reply => {}
             ClientOutcome::Cut => self.record.fail(&faults::upstream_failed()),
             ClientOutcome::Fault(fault) => self.record.fail(fault),
         }

@@ -49,7 +49,10 @@ pub(crate) async fn identify(
     address: IpAddr,
     now: UnixMs,
 ) -> Result<Caller, Fault> {
-    let key = key_of(headers)?.ok_or_else(faults::no_key)?;
+    let key = key_of(headers)?.ok_or_else(|| match has_other_scheme(headers) {
+        true => faults::other_scheme(),
+        false => faults::no_key(),
+    })?;
     let identity = admitted(live, key, address, now).await?;
     let mut key = HeaderValue::from_str(key).map_err(|_| faults::bad_key())?;
     key.set_sensitive(true);
@@ -95,6 +98,14 @@ fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
         true => Ok(first),
         false => Err(faults::two_keys()),
     }
+}
+
+/// Whether a client has sent something as its authorization that has no key of ours where one is
+/// read: with another scheme, say.
+fn has_other_scheme(headers: &HeaderMap) -> bool {
+    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scheme = sent.and_then(|text| text.trim().split_once(' ')).map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("bearer"))
 }
 
 fn without_scheme(text: &str) -> &str {
@@ -187,6 +198,22 @@ mod tests {
         assert_eq!(key_in(&[]), None);
         let same = [("authorization", "Bearer sk-a"), ("x-goog-api-key", "sk-a")];
         assert_eq!(key_in(&same).as_deref(), Some("sk-a"));
+    }
+
+    #[test]
+    fn another_scheme_is_no_missing_key() {
+        for (sent, other) in [
+            ("Token sk-a", true),
+            ("Basic eDp5", true),
+            ("Bearer x", false),
+            ("bearer sk-a", false),
+            ("x", false),
+        ] {
+            let value = HeaderValue::from_static(sent);
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            assert_eq!(has_other_scheme(&headers), other, "{sent}");
+        }
+        assert!(!has_other_scheme(&HeaderMap::new()));
     }
 
     #[test]

@@ -61,11 +61,49 @@ use crate::inlet::InletError;
 use domain::{ChargeNote, Fault, FrozenPrice, PriceError, Quota, UNKNOWN_OUTCOME, Usage};
 use upstream::{EchoGuard, Echoed, Phase, SendError, Sent};
 
+/// How a reply shows that its call failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FailedReply {
+    /// It says so.
+    #[default]
+    Said,
+    /// It counts that nothing was made.
+    Empty,
+    /// Nothing came.
+    Nothing,
+    /// It is not what its route promises: a page, or another type.
+    Unpromised,
+}
+
+impl FailedReply {
+    /// Why nothing is charged, as the journal has it.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Said => "upstream_failed",
+            Self::Empty => "upstream_empty",
+            Self::Nothing => "upstream_nothing",
+            Self::Unpromised => "upstream_unpromised",
+        }
+    }
+
+    /// The same, for the log.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Said => "the upstream's reply says that it failed",
+            Self::Empty => "the upstream's reply counts that nothing was made",
+            Self::Nothing => "the upstream's reply has nothing in it",
+            Self::Unpromised => "the upstream's reply is not of a type that its protocol promises",
+        }
+    }
+}
+
 /// What was read of a reply.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
     /// The envelope's `code`, or an event of the stream, says that the call failed.
     pub failed: bool,
+    /// How it shows that, where it failed.
+    pub failure: FailedReply,
     /// The reply is an estimate.
     pub is_estimate: bool,
     /// Why, in the upstream's words.
@@ -356,7 +394,7 @@ fn paid(
     // A stream that failed half-way has done the work that its usage reports.
     let worked = reading.is_stream && price.is_by_use() && reading.usage.is_some();
     if reading.failed && !worked {
-        return Outcome::new(release("upstream_failed"), client);
+        return Outcome::new(release(reading.failure.reason()), client);
     }
     if reading.is_estimate {
         let client = match seen {

@@ -29,7 +29,7 @@ use crate::submit::{self, SubmitOptions};
 use crate::surface::{ApiPath, Surface, meant, read_shape, surface_and_method};
 use crate::vendor_tasks::{self, TaskCallRead, lists_tasks};
 use crate::{Relay, billing, faults, models, route, session, spoken, task_view};
-use domain::{ChannelId, Fault, FrozenPrice, ModelName, Pricing, UserId};
+use domain::{ChannelId, Fault, FaultKind, FrozenPrice, ModelName, Pricing, UserId};
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -307,6 +307,9 @@ fn candidates_for<'a>(
     let candidates = route::candidates(catalog, identity, model.as_str());
     let candidates = candidates.map_err(|fault| match spoken {
         Some(_) => fault,
+        None if api.is_none() && fault.kind == FaultKind::ModelNotFound => {
+            route::or_unread(catalog, identity, faults::no_model_or_path())
+        }
         None => route::or_unread(catalog, identity, fault),
     })?;
     let reading = route::reading(candidates, reads)?;

@@ -3,7 +3,7 @@
 use crate::asked::Asked;
 use crate::client_link::ClientLink;
 use crate::config::SMALL_BODY_BYTES;
-use crate::outcome::{BodyEnd, Reading};
+use crate::outcome::{BodyEnd, FailedReply, Reading};
 use bytes::Bytes;
 use egress::CUSTOM_PASS;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -237,6 +237,12 @@ fn read_by_route(mut read: ReplyReading, asked: &Asked, needs: PriceNeeds) -> Re
         CallOutcome::Empty => !asked.allows_nothing,
         CallOutcome::Failed(_) => true,
     };
+    let failure = match read.outcome {
+        CallOutcome::Empty => FailedReply::Empty,
+        CallOutcome::Failed(ReplyFailure::Nothing) => FailedReply::Nothing,
+        CallOutcome::Failed(ReplyFailure::Unpromised) => FailedReply::Unpromised,
+        _ => FailedReply::Said,
+    };
     let is_stream = read.shape.is_stream();
     let usage = read.usage(needs, asked.input_tokens, failed);
     let (is_estimate, resources) = (read.estimate, std::mem::take(&mut read.resources));
@@ -244,6 +250,7 @@ fn read_by_route(mut read: ReplyReading, asked: &Asked, needs: PriceNeeds) -> Re
     let has_content = read.any_text;
     Reading {
         failed,
+        failure,
         message: read.message.take(),
         is_estimate,
         trouble: None,
@@ -265,6 +272,7 @@ fn read_as_envelope(read: &ReplyReading, needs: PriceNeeds) -> Reading {
     };
     Reading {
         failed: read.outcome == CallOutcome::Failed(ReplyFailure::Said),
+        failure: FailedReply::Said,
         message: read.message.clone(),
         is_estimate: read.estimate,
         usage,

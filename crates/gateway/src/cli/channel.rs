@@ -13,7 +13,8 @@ use std::process::ExitCode;
 /// Channels: accounts at upstreams.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show all channels.
+    /// Show all channels as they are stored. What a server has paused for now, the console, the
+    /// metrics and `GET /api/channel/live` show.
     List {
         /// Only those with this tag.
         #[arg(long)]

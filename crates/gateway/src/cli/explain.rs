@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ]
             })
             .collect();
-        out::table(&["  time", "entry", "balance", "prompt", "completion", "what"], &rows);
+        out::table(&["  time", "entry", "change", "prompt", "completion", "what"], &rows);
     }
     Ok(ExitCode::SUCCESS)
 }

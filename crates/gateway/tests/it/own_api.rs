@@ -129,6 +129,10 @@ on_both_databases! {
         world.upstream.on("/v1/models", Reply::json(&json!({"engines": ["fast"]})));
         assert_eq!(models("/pass/v1/models").await, r#"{"engines":["fast"]}"#);
         assert!(models("/v1/models").await.contains("\"gpt\""), "ours is where it was");
+        // A path that no document has is no model's name alone.
+        let nothing = world.server.call("POST", "/pass/v3/nothing").key(&ann.key).send().await;
+        let said = nothing.expect(404).text();
+        assert!(said.contains("no protocol of an enabled channel has this path"), "{said}");
         world.close().await;
     }
 

@@ -180,7 +180,7 @@ on_both_databases! {
         let lines = world.db.query(sql).await;
         let notes: Vec<&str> = lines.iter().map(|line| line.text("content")).collect();
         let (plain, said) = ("upstream_failed", "upstream_failed: overloaded");
-        assert_eq!(notes, [said, plain, plain, plain, said]);
+        assert_eq!(notes, [said, plain, "upstream_unpromised", "upstream_nothing", said]);
         let told = world.server.cli_ok(&["explain", lines[0].text("request_id")]).await;
         assert!(told.contains(said), "{told}");
         world.close().await;

@@ -27,7 +27,8 @@ pub(super) enum Command {
     Create {
         /// Name to show.
         name: String,
-        /// Address of the upstream, like `https://api.example.com`.
+        /// Address of the upstream, like `https://api.example.com`, with the path that its vendor
+        /// names, if any: `/v1` may be left out, and another version there is the one called.
         #[arg(long)]
         base_url: String,
         /// The protocol that it speaks: `newapi protocol list` shows them.

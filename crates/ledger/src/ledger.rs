@@ -223,6 +223,19 @@ impl Ledger {
     /// When the user is missing, the amount is not above zero or doesn't fit, or the reference
     /// names another movement.
     pub async fn deposit(&self, movement: Movement) -> Result<Moved, LedgerError> {
+        if movement.amount <= Quota::ZERO {
+            return Err(LedgerError::Overflow);
+        }
+        let entry = entry_of(&movement);
+        self.moved(Op::Move(movement, LineKind::Topup, entry)).await
+    }
+
+    /// Reverses a deposit, or the reversal of one: its line is of the same type, with the other
+    /// sign, so that the lines of deposits add up to what was paid in.
+    ///
+    /// # Errors
+    /// When the user is missing, the amount doesn't fit, or the reference names another movement.
+    pub async fn reverse_deposit(&self, movement: Movement) -> Result<Moved, LedgerError> {
         let entry = entry_of(&movement);
         self.moved(Op::Move(movement, LineKind::Topup, entry)).await
     }

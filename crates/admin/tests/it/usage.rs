@@ -40,6 +40,17 @@ async fn usage_is_added_up_by_step(house: House) {
         let paid_in = others["points"].as_array().unwrap().iter();
         assert!(paid_in.into_iter().all(|point| point["paid_in"] == 0), "{others}");
     }
+    // A reversed deposit is not paid in, and one whose reversal is reversed is.
+    let lines = format!("/api/log?type=topup&user_id={ann}");
+    for (nth, delta, paid_in) in [(1, -500, 0), (2, 500, 500)] {
+        let last = house.get(&lines).await.ok()[0]["id"].clone();
+        let back = json!({ "delta": delta, "reason": "a slip", "reversal_of": last });
+        house.post(&format!("/api/user/{ann}/quota"), &back.to_string()).await.ok();
+        let series = house.get(&format!("/api/usage?by=day&user_id={ann}")).await.ok();
+        let last = series["points"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["paid_in"], &last["spent"]), (&json!(paid_in), &json!(0)), "{series}");
+        assert_eq!(house.get(&lines).await.ok().as_array().unwrap().len(), nth + 1);
+    }
     let models = house.get(&format!("/api/usage/models?user_id={ann}")).await.ok();
     assert_eq!(models, json!([]));
     house.get("/api/usage?by=minute").await.refused(422, "by");

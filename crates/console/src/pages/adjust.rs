@@ -198,9 +198,9 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
                 (lang.say("这是一笔冲正: 把流水 ", "This is a reversal: it moves back what line "))
                 a href={ "/console/users/" (user.id.0) "#line-" (reverse) } { "#" (reverse) }
                 (lang.say(
-                    " 的金额原样移回, 只能一次, 不计为充值; 若是退款, 该调用重新计费。",
-                    " moved, once, and does not count as paid in. The call of a refund costs that \
-                     again.",
+                    " 的金额原样移回, 只能一次; 若是充值, 充值额随之减少; 若是退款, 该调用重新计费。",
+                    " moved, once. That of a deposit is taken off what was paid in; the call of a \
+                     refund costs that again.",
                 ))
             }
         }

@@ -20,7 +20,7 @@ impl Book {
         if let Some(before) = self.made_before(movement.user_id, entry, &made)? {
             return Ok(before);
         }
-        if kind == LineKind::Topup && movement.amount <= Quota::ZERO {
+        if kind == LineKind::Topup && movement.amount == Quota::ZERO {
             return Err(LedgerError::Overflow.into());
         }
         let mut line = self.moving_line(movement, kind, entry)?;

@@ -74,7 +74,7 @@ pub struct UsagePoint {
     pub calls: i64,
     /// What they cost, less what was taken back.
     pub spent: Quota,
-    /// What was paid in.
+    /// What was paid in, less deposits that were reversed.
     pub paid_in: Quota,
     /// Tokens of prompts.
     pub prompt_tokens: i64,

@@ -285,8 +285,8 @@ pub async fn move_quota(
     })
 }
 
-/// Moves back what a line moved, once. It is no deposit: nothing is paid in by it. A refund is
-/// taken back from its call, which costs that again.
+/// Moves back what a line moved, once, by a line of the same type: a deposit is no longer paid in,
+/// what was taken and comes back is no deposit, and the call of a refund costs that again.
 async fn reverse(
     state: &AdminState,
     actor: &Actor,
@@ -314,11 +314,14 @@ async fn reverse(
         by: actor.username.clone(),
         reference: Some(reversal(line).into()),
     };
-    if row.get::<String>("type")? == "refund" {
-        let request_id: String = row.get("request_id")?;
-        return Ok(state.ledger.refund(request_id.into(), movement).await?);
-    }
-    Ok(state.ledger.adjust(movement).await?)
+    Ok(match row.get::<String>("type")?.as_str() {
+        "topup" => state.ledger.reverse_deposit(movement).await?,
+        "refund" => {
+            let request_id: String = row.get("request_id")?;
+            state.ledger.refund(request_id.into(), movement).await?
+        }
+        _ => state.ledger.adjust(movement).await?,
+    })
 }
 
 /// How the references of reversals begin. No caller's own may.

@@ -8,6 +8,7 @@ mod assets;
 mod breaches;
 mod entered;
 mod findings;
+mod folds;
 mod form;
 mod formula;
 mod gate;

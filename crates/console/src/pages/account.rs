@@ -1,5 +1,6 @@
 //! One's own account: password, access token, low balance.
 
+use crate::folds::folds;
 use crate::form::Complaint;
 use crate::parts::{self, FormField, FormFields, action, form_page};
 use crate::shell::{ShellPage, csrf};
@@ -65,10 +66,10 @@ pub(super) fn sessions_table(visit: &Visit, sessions: &[SessionView], entry: &st
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("会话", "Session")) }
-                    th { (lang.say("登录于", "Logged in")) }
+                    th.hide { (lang.say("登录于", "Logged in")) }
                     th { (lang.say("最近使用", "Last used")) }
                     (parts::acts_head(lang))
                 } }
@@ -88,7 +89,7 @@ pub(super) fn sessions_table(visit: &Visit, sessions: &[SessionView], entry: &st
                         }
                     }
                 }
-            }
+            } }))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::for_admins;
 use super::log::export_address;
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, action, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -100,7 +101,7 @@ fn report(lang: Lang, run: &AuditRun) -> Markup {
         @if !report.breaches.is_empty() {
             h2.sec { (lang.say("不符之处", "Breaches")) }
             div.scroll {
-                table {
+                (folds(lang, &html! { table {
                     thead { tr {
                         th { (lang.say("规则", "Rule")) }
                         th { (lang.say("对象", "Row")) }
@@ -115,7 +116,7 @@ fn report(lang: Lang, run: &AuditRun) -> Markup {
                             }
                         }
                     }
-                }
+                } }))
             }
         }
     }
@@ -156,16 +157,16 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
 pub(super) fn actions_table(lang: Lang, lines: &[LogView]) -> Markup {
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("时间", "Time")) }
                     th { (lang.say("操作者", "Who")) }
-                    th { (lang.say("操作", "What")) }
+                    th.hide { (lang.say("操作", "What")) }
                     th { (lang.say("说明", "Note")) }
-                    th { (lang.say("细节", "Details")) }
+                    th.hide { (lang.say("细节", "Details")) }
                 } }
                 tbody { @for line in lines { (action_row(lang, line)) } }
-            }
+            } }))
         }
     }
 }

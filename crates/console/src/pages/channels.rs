@@ -4,6 +4,7 @@ use super::channel_live::{self, state_of};
 use super::channel_tests;
 use super::for_admins;
 use super::{batch, channel_batch};
+use crate::folds::folds;
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{
@@ -67,7 +68,7 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     (batch::tick_head(lang))
                     (sorted_words(visit, "name", lang.say("名称", "Name")))
@@ -80,11 +81,11 @@ fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
                     (channel_live::heads(lang))
                     th.num.hide { (lang.say("今日 $", "Today $")) }
                     (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
-                    th { (lang.say("上次测试", "Last test")) }
+                    th.hide { (lang.say("上次测试", "Last test")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for channel in channels { (row(visit, channel)) } }
-            }
+            } }))
         }
     }
 }

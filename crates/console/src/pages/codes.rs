@@ -3,6 +3,7 @@
 use super::adjust::reason;
 use super::batch::{self, BatchList};
 use super::for_admins;
+use crate::folds::folds;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, form_page, pager, typed};
@@ -175,20 +176,20 @@ fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     (batch::tick_head(lang))
                     th { (lang.say("批次", "Lot")) }
-                    th { (lang.say("兑换码", "Code")) }
+                    th.hide { (lang.say("兑换码", "Code")) }
                     th { (lang.say("状态", "State")) }
                     th.num { (lang.say("金额 $", "Worth $")) }
-                    th { (lang.say("生成于", "Made")) }
+                    th.hide { (lang.say("生成于", "Made")) }
                     th.hide { (lang.say("到期", "Ends")) }
-                    th { (lang.say("兑换者", "Redeemed by")) }
+                    th.hide { (lang.say("兑换者", "Redeemed by")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for code in codes { (row(visit, code)) } }
-            }
+            } }))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The health of the installation: what was checked, what is wrong, what to do; and its nodes.
 
 use super::for_admins;
+use crate::folds::folds;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell::{ShellPage, csrf};
@@ -75,12 +76,12 @@ fn health(lang: Lang, checks: &[HealthCheck]) -> Markup {
 fn check_table(lang: Lang, checks: &[&HealthCheck]) -> Markup {
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("检查", "Check")) }
                     th { (lang.say("状态", "State")) }
                     th { (lang.say("发现", "Found")) }
-                    th { (lang.say("处理", "What to do")) }
+                    th.hide { (lang.say("处理", "What to do")) }
                 } }
                 tbody { @for check in checks {
                     tr {
@@ -94,7 +95,7 @@ fn check_table(lang: Lang, checks: &[&HealthCheck]) -> Markup {
                         }
                     }
                 } }
-            }
+            } }))
         }
     }
 }
@@ -128,14 +129,14 @@ fn loose(lang: Lang, holds: &LooseHolds) -> Markup {
 fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("版本", "Version")) }
                     th.num { (lang.say("未结预扣", "Open holds")) }
                     th.num { (lang.say("预扣 $", "Held $")) }
-                    th { (lang.say("启动于", "Started")) }
+                    th.hide { (lang.say("启动于", "Started")) }
                     th.hide { (lang.say("租约至", "Lease until")) }
                     th.hide { "ID" }
                 } }
@@ -152,7 +153,7 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                         td.hide.mono { (node.id) }
                     }
                 } }
-            }
+            } }))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::log::type_word;
 use super::{recent, users};
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, PageReply, Visit, go_to, step};
@@ -164,7 +165,7 @@ async fn receipt(
         div.receipt { (facts(visit, hold, call).await?) }
         (below_zero(visit, hold, &balances))
         h2.sec { (lang.say("资金去向", "Where the money went")) }
-        div.receipt.scroll { (waterfall(lang, hold)) }
+        div.receipt { (waterfall(lang, hold)) }
         h2.sec { (lang.say("冻结的价格", "The frozen price")) }
         div.formula {
             @if hold.calculation.is_empty() { (formula::in_words(lang, &hold.formula)) } @else {
@@ -397,22 +398,16 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
         let word = lang.say("退款", "Refunded");
         rows.push((word, "back", width(hold.cost().0), hold.refunded, ""));
     }
-    let height = 34 * rows.len() + 6;
     html! {
-        svg.fall viewBox={ "0 0 860 " (height) } role="img"
-            aria-label=(lang.say(
-                "预扣、结算、退还与退款的金额", "what was held, charged, released and refunded"
-            )) {
-            line.axis x1="90" x2="90" y1="2" y2=(height - 4) {}
-            @for (nth, (label, class, from, quota, note)) in rows.iter().enumerate() {
-                text.muted x="0" y=(34 * nth + 22) { (label) }
-                rect class=(class)
-                x=(90 + from)
-                y=(34 * nth + 8)
-                width=(width(quota.0))
-                height="20" rx="3" {}
-                text x=(98 + from + width(quota.0)) y=(34 * nth + 22) {
-                    (show::usd(*quota)) "  " tspan.muted { (show::count(quota.0)) "  " (note) }
+        div.fall role="group" aria-label=(lang.say(
+            "预扣、结算、退还与退款的金额", "what was held, charged, released and refunded"
+        )) {
+            @for (label, class, from, quota, note) in &rows {
+                span.muted { (label) }
+                span.num { (show::usd(*quota)) " " span.q { (show::count(quota.0)) } " "
+                    span.muted.small { (note) } }
+                svg viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" aria-hidden="true" {
+                    rect class=(class) x=(from) y="0" width=(width(quota.0)) height="20" {}
                 }
             }
         }
@@ -430,15 +425,15 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
     };
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("时间", "Time")) }
                     th { (lang.say("类型", "Type")) }
-                    th.num { (lang.say("金额 (额度)", "Amount (quota)")) }
+                    th.num.hide { (lang.say("金额 (额度)", "Amount (quota)")) }
                     th.num { (lang.say("变动 $", "Moved $")) }
-                    th.num { (lang.say("之前 $", "Before $")) }
-                    th.num { (lang.say("之后 $", "After $")) }
-                    th { (lang.say("说明", "Note")) }
+                    th.num.hide { (lang.say("之前 $", "Before $")) }
+                    th.num.hide { (lang.say("之后 $", "After $")) }
+                    th.hide { (lang.say("说明", "Note")) }
                 } }
                 tbody {
                     @for (line, after) in lines.iter().zip(after) {
@@ -453,7 +448,7 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
                         }
                     }
                 }
-            }
+            } }))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Groups: factors on every price.
 
 use super::for_admins;
+use crate::folds::folds;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, action, pager};
@@ -145,19 +146,19 @@ fn table(visit: &Visit, groups: &[GroupView]) -> Markup {
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("分组", "Group")) }
                     th.num { (lang.say("倍率", "Ratio")) }
                     th.hide { (lang.say("示例价格", "Example")) }
                     th.num { (lang.say("用户", "Users")) }
-                    th.num { (lang.say("令牌", "Keys")) }
-                    th.num { (lang.say("渠道", "Channels")) }
+                    th.num.hide { (lang.say("令牌", "Keys")) }
+                    th.num.hide { (lang.say("渠道", "Channels")) }
                     th.hide { (lang.say("修改于", "Edited")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for group in groups { (row(visit, group)) } }
-            }
+            } }))
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::batch::{self, BatchList};
 use super::play::{self, CallingKey};
 use super::users;
+use crate::folds::folds;
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
@@ -71,11 +72,11 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     (batch::tick_head(lang))
                     (parts::sorted_words(visit, "name", lang.say("名称", "Name")))
-                    @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                    @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
                     th.hide { (lang.say("令牌", "Key")) }
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("分组", "Group")) }
@@ -89,7 +90,7 @@ fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) ->
                     (parts::acts_head(lang))
                 } }
                 tbody { @for key in keys { (row(visit, key, names)) } }
-            }
+            } }))
         }
     }
 }

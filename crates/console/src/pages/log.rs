@@ -2,6 +2,7 @@
 
 use super::period::{self, LogPeriod};
 use super::{events, recent};
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -157,10 +158,10 @@ fn table(visit: &Visit, lines: &[LogView], keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("时间", "Time")) }
-                    @if is_admin { th { (lang.say("用户", "User")) } }
+                    @if is_admin { th.hide { (lang.say("用户", "User")) } }
                     th { (lang.say("类型", "Type")) }
                     th { (lang.say("模型或说明", "Model or note")) }
                     th.hide { (lang.say("令牌", "Key")) }
@@ -172,7 +173,7 @@ fn table(visit: &Visit, lines: &[LogView], keys: &KeyNames) -> Markup {
                     (parts::acts_head(lang))
                 } }
                 tbody { @for line in lines { (row(visit, line, keys)) } }
-            }
+            } }))
         }
     }
 }

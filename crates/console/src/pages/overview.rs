@@ -1,6 +1,7 @@
 //! The operator's first page: money, what needs a look, and where it went.
 
 use super::{channel_live, guide, needs, period};
+use crate::folds::folds;
 use crate::parts::{self, range, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
@@ -164,7 +165,7 @@ pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[Mode
     }
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("模型", "Model")) }
                     th.num { (lang.say("消耗 $", "Spent $")) }
@@ -185,7 +186,7 @@ pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[Mode
                         }
                     }
                 }
-            }
+            } }))
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::price_dollars::{self, MillionPrice};
 use super::{for_admins, price_form, price_schedule};
+use crate::folds::folds;
 use crate::lang::tell;
 use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
@@ -127,10 +128,10 @@ fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>)
     let refused = unpriced::are_refused(&visit.state);
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("模型", "Model")) }
-                    th { (lang.say("计价", "Priced")) }
+                    th.hide { (lang.say("计价", "Priced")) }
                     th.num { (lang.say("输入 $/M", "Prompt $/M")) }
                     th.num { (lang.say("输出 $/M", "Completion $/M")) }
                     th.num.hide { (lang.say("缓存 $/M", "Cached $/M")) }
@@ -147,7 +148,7 @@ fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>)
                         tr.open #edited { td colspan=(COLUMNS) { (form) } }
                     }
                 } }
-            }
+            } }))
         }
     }
 }
@@ -238,7 +239,7 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
             button { (lang.say("筛选", "Filter")) }
         }
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("模型", "Model")) }
                     th { (lang.say("现状", "Now")) }
@@ -257,7 +258,7 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
                         }
                     }
                 }
-            }
+            } }))
         }
         (pager(visit, models))
     }
@@ -316,17 +317,17 @@ async fn own(visit: &Visit) -> Handled {
             (parts::empty(lang.say("没有可用的模型。", "There is no model to call."), None))
         } @else {
             div.scroll {
-                table {
+                (folds(lang, &html! { table {
                     thead { tr {
                         th { (lang.say("模型", "Model")) }
-                        th { (lang.say("计价", "Priced")) }
+                        th.hide { (lang.say("计价", "Priced")) }
                         th.num { (lang.say("输入 $/M", "Prompt $/M")) }
                         th.num { (lang.say("输出 $/M", "Completion $/M")) }
-                        th.num { (lang.say("缓存 $/M", "Cached $/M")) }
+                        th.num.hide { (lang.say("缓存 $/M", "Cached $/M")) }
                         th.num { (lang.say("每次 $", "A call $")) }
                     } }
                     tbody { @for price in &prices { (row(price)) } }
-                }
+                } }))
             }
         }
     };

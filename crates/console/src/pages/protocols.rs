@@ -1,6 +1,7 @@
 //! Protocols: what is built in, the operator's own, and both on trial.
 
 use super::{for_admins, tasks};
+use crate::folds::folds;
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action};
@@ -31,18 +32,18 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
              reply counts, and what a failure is. Channels name theirs.",
         )) }
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
-                    th { (lang.say("说明", "Title")) }
+                    th.hide { (lang.say("说明", "Title")) }
                     th { (lang.say("来源", "From")) }
-                    th.num { (lang.say("调用", "Calls")) }
+                    th.num.hide { (lang.say("调用", "Calls")) }
                     th.hide { (lang.say("任务", "Tasks")) }
                     th.num { (lang.say("渠道", "Channels")) }
                     th.hide { (lang.say("修改于", "Edited")) }
                 } }
                 tbody { @for protocol in &page.items { (row(lang, protocol)) } }
-            }
+            } }))
         }
     };
     let beside = html! {

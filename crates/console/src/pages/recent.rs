@@ -3,6 +3,7 @@
 
 use super::channels;
 use super::log::{KeyNames, key_name};
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, filters, pager, typed};
 use crate::show;
@@ -197,20 +198,20 @@ fn table(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames) -> Markup {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("时间", "Time")) }
-                    @if is_admin { th { (lang.say("用户", "User")) } }
+                    @if is_admin { th.hide { (lang.say("用户", "User")) } }
                     th { (lang.say("结果", "Result")) }
                     th { (lang.say("模型", "Model")) }
                     th.hide { (lang.say("令牌", "Key")) }
-                    th { (lang.say("原因", "Why")) }
+                    th.hide { (lang.say("原因", "Why")) }
                     th.num.hide { (lang.say("耗时", "Took")) }
                     @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for call in calls { (row(visit, call, keys)) } }
-            }
+            } }))
         }
     }
 }

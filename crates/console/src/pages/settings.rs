@@ -1,5 +1,6 @@
 //! Settings of this node: what they are, where they come from, and which follow a change.
 
+use crate::folds::folds;
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
@@ -53,15 +54,15 @@ fn section(visit: &Visit, title: &str, settings: &[&OptionView], in_file: bool) 
         @if !settings.is_empty() {
             h2.sec { (title) }
             div.scroll {
-                table.settings {
+                (folds(lang, &html! { table.settings {
                     thead { tr {
                         th { (lang.say("设置", "Setting")) }
                         th { (lang.say("值", "Value")) }
-                        th { (lang.say("含义", "Meaning")) }
+                        th.hide { (lang.say("含义", "Meaning")) }
                         (parts::acts_head(lang))
                     } }
                     tbody { @for setting in settings { (row(visit, setting, in_file)) } }
-                }
+                } }))
             }
         }
     }

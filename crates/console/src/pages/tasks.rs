@@ -1,6 +1,7 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
 use super::{batch, events, task_batch, task_decision, users, webhooks};
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, chosen, filters, pager, typed};
 use crate::shell::{ShellPage, csrf};
@@ -99,21 +100,21 @@ fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) ->
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     @if visit.is_admin() { (batch::tick_head(lang)) }
                     th { (lang.say("编号", "Number")) }
                     th { (lang.say("状态", "State")) }
-                    th { (lang.say("模型", "Model")) }
-                    @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                    th.hide { (lang.say("模型", "Model")) }
+                    @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
                     th.hide { (lang.say("进度", "Progress")) }
                     th.num { (lang.say("预扣 $", "Held $")) }
                     th.num { (lang.say("费用 $", "Charged $")) }
-                    th { (lang.say("提交于", "Made")) }
+                    th.hide { (lang.say("提交于", "Made")) }
                     th.hide { (lang.say("说明", "Note")) }
                 } }
                 tbody { @for task in tasks { (row(visit, task, names)) } }
-            }
+            } }))
         }
     }
 }

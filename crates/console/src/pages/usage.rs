@@ -1,6 +1,7 @@
 //! Usage as a table, a user's own or everybody's: by user, by key, by model or by day.
 
 use super::overview::request;
+use crate::folds::folds;
 use crate::parts::{self, range};
 use crate::shell::ShellPage;
 use crate::show;
@@ -106,6 +107,10 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> M
         true => html! { th.num { (text) } },
         false => parts::sorted_head(visit, code, text),
     };
+    let wide = |code: &str, text: &str| match is_top {
+        true => html! { th.num.hide { (text) } },
+        false => parts::sorted_wide(visit, code, text),
+    };
     let head = match group {
         UsageGroup::User => lang.say("用户", "User"),
         UsageGroup::Key => lang.say("令牌", "Key"),
@@ -115,13 +120,13 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> M
     let sum = |read: fn(&UsageRow) -> i64| rows.iter().map(read).fold(0, i64::saturating_add);
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (head) }
                     (sorted("calls", lang.say("计费调用", "Charged calls")))
                     (sorted("spent", lang.say("消耗 $", "Spent $")))
-                    (sorted("prompt", lang.say("输入 Tokens", "Prompt")))
-                    (sorted("completion", lang.say("输出 Tokens", "Completion")))
+                    (wide("prompt", lang.say("输入 Tokens", "Prompt")))
+                    (wide("completion", lang.say("输出 Tokens", "Completion")))
                 } }
                 tbody { @for row in rows {
                     tr {
@@ -139,7 +144,7 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> M
                     (show::count_cell(sum(|row| row.prompt_tokens)))
                     (show::count_cell(sum(|row| row.completion_tokens)))
                 } } }
-            }
+            } }))
         }
         @if is_cut && !is_top {
             p.note { (lang.say("只列出消耗最多的 100 行。", "These are the 100 that cost most.")) }

@@ -3,6 +3,7 @@
 use super::account::sessions_table;
 use super::batch::{self, BatchList};
 use super::{for_admins, log as log_page, overview};
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
 use crate::shell::ShellPage;
@@ -80,7 +81,7 @@ fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     (batch::tick_head(lang))
                     th { (lang.say("名称", "Name")) }
@@ -89,7 +90,7 @@ fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup
                     th.hide { (lang.say("分组", "Group")) }
                     (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
                     th.num.hide { (lang.say("预扣中 $", "On hold $")) }
-                    (parts::sorted_head(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
+                    (parts::sorted_wide(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
                     th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
                     (parts::sorted_wide(
                         visit, "request_count", lang.say("计费调用", "Charged calls")
@@ -105,7 +106,7 @@ fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup
                         (row(visit, user, (held.get(&user.id), of_keys)))
                     }
                 }
-            }
+            } }))
         }
     }
 }
@@ -479,10 +480,10 @@ impl Journal {
         }
         html! {
             div.scroll {
-                table {
+                (folds(lang, &html! { table {
                     thead { tr {
                         th { (lang.say("时间", "Time")) }
-                        th { (lang.say("类型", "Type")) }
+                        th.hide { (lang.say("类型", "Type")) }
                         th { (lang.say("模型或原因", "Model or reason")) }
                         th.num { (lang.say("变动 $", "Moved $")) }
                         th.num.hide { (lang.say("变动 (额度)", "Moved (quota)")) }
@@ -497,7 +498,7 @@ impl Journal {
                             (journal_row(visit, line, *after, (reaches, is_reversed)))
                         }
                     }
-                }
+                } }))
             }
             @if let Some(oldest) = self.more {
                 nav.pager { a.button href=(visit.with("before_id", &oldest.to_string())) {

@@ -2,6 +2,7 @@
 
 use super::keys::listed;
 use super::users;
+use crate::folds::folds;
 use crate::form::{Complaint, Object};
 use crate::lang::Lang;
 use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
@@ -64,16 +65,16 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     Some((new.as_str(), lang.say("新建回调", "Create a webhook")))))
             } @else {
                 div.scroll {
-                    table {
+                    (folds(lang, &html! { table {
                         thead { tr {
                             th { (lang.say("地址", "Address")) }
                             th { (lang.say("状态", "State")) }
-                            @if visit.is_admin() { th { (lang.say("用户", "User")) } }
+                            @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
                             th.hide { (lang.say("事件", "Events")) }
-                            th { (lang.say("停用原因", "Why it is off")) }
+                            th.hide { (lang.say("停用原因", "Why it is off")) }
                         } }
                         tbody { @for endpoint in &page.items { (row(endpoint)) } }
-                    }
+                    } }))
                 }
             }
             (pager(&visit, &page))
@@ -145,14 +146,14 @@ pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Ma
     let lang = visit.lang();
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("时间", "Time")) }
                     th { (lang.say("事件", "Event")) }
                     th { (lang.say("状态", "State")) }
-                    th.num { (lang.say("次数", "Tries")) }
-                    th.num { (lang.say("状态码", "Status")) }
-                    th { (lang.say("错误", "Error")) }
+                    th.num.hide { (lang.say("次数", "Tries")) }
+                    th.num.hide { (lang.say("状态码", "Status")) }
+                    th.hide { (lang.say("错误", "Error")) }
                     th.hide { (lang.say("下次", "Next")) }
                     (parts::acts_head(lang))
                 } }
@@ -178,7 +179,7 @@ pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Ma
                         }
                     }
                 }
-            }
+            } }))
         }
     }
 }

@@ -17,6 +17,11 @@ const CUT: &str = "return [...document.querySelectorAll('.tile b')]
 const WIDER: &str = "return document.documentElement.scrollWidth
     - document.documentElement.clientWidth";
 
+/// Tables that are wider than their place, with what is cut.
+const CUT_COLUMNS: &str = "return [...document.querySelectorAll('main .scroll')]
+    .filter((box) => box.checkVisibility() && box.scrollWidth > box.clientWidth)
+    .map((box) => box.innerText.slice(0, 120))";
+
 on_sqlite! {
     async fn real_amounts_fit_their_tiles(db: TestDb) {
         let (world, ann) = lively(db).await;
@@ -59,8 +64,23 @@ on_sqlite! {
                 if more != 0 {
                     wide.push(format!("{login} {path}: {more} px"));
                 }
+                let cut = window.script(CUT_COLUMNS).await;
+                if cut != json!([]) {
+                    wide.push(format!("{login} {path}: {cut}"));
+                }
             }
-            window.go("/console/log").await;
+            window.go("/console/log?type=consume").await;
+            // What a row has no room for is below it, once it is opened.
+            let seen = "return [...document.querySelectorAll('main tbody tr:first-child td')]
+                .filter((cell) => cell.checkVisibility())
+                .map((cell) => getComputedStyle(cell, '::before').content)";
+            let before = window.script(seen).await;
+            assert!(before.as_array().unwrap().len() <= 6, "{before}");
+            window.click("main tbody .unfold input").await;
+            let after = window.script(seen).await;
+            assert!(after.to_string().contains("Took"), "{after}");
+            assert!(!before.to_string().contains("Took"), "{before}");
+            window.accessible("a row that is opened").await;
             window.click("label.menu").await;
             window.click("a[href='/console/account']").await;
             window.clean().await;

@@ -264,6 +264,7 @@ fn taste(headers: &HeaderMap) -> Taste {
     Taste {
         lang: lang.unwrap_or_else(|| Lang::of_browser(headers)),
         theme: theme.unwrap_or(Theme::System),
+        no_guide: cookie(headers, "newapi_guide") == Some("off"),
         rows: cookie(headers, ROWS).and_then(rows).unwrap_or(PAGE_SIZES[0]),
         is_part: headers.contains_key(&HX_REQUEST) && !headers.contains_key(&HX_HISTORY),
     }

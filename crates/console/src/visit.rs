@@ -56,6 +56,8 @@ pub(crate) struct Taste {
     pub(crate) theme: Theme,
     /// How many rows a list has.
     pub(crate) rows: i64,
+    /// The first steps were closed in this browser.
+    pub(crate) no_guide: bool,
     /// Whether htmx asks, which puts the answer into a page that is there already.
     pub(crate) is_part: bool,
 }

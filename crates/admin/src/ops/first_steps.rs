@@ -79,13 +79,36 @@ const PAID: &str = "SELECT 1 AS paid FROM users WHERE request_count > 0 LIMIT 1"
 const CALL: &str = "SELECT request_id, model_name, quota FROM logs
     WHERE type = 'consume' AND request_id <> '' ORDER BY id LIMIT 1";
 
-/// How far it is; `None` once a call was paid for.
+/// Journals of more lines are of no installation that has just begun.
+const JUST_BEGUN_LINES: i64 = 1000;
+const LINES: &str = "SELECT through FROM rollup_cursor";
+
+impl FirstSteps {
+    /// Whether no step is left.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.channel.is_some()
+            && self.priced_model.is_some()
+            && self.user.is_some()
+            && self.key.is_some()
+            && self.call.is_some()
+    }
+}
+
+/// How far it is, while a step is left; `None` once all are done, or the installation has long
+/// been at work.
 ///
 /// # Errors
 /// When the role does not reach, or the database fails.
 pub async fn ahead(state: &AdminState, actor: &Actor) -> Result<Option<FirstSteps>, AdminError> {
     actor.require_admin()?;
-    if is_paid(state).await? { Ok(None) } else { get(state, actor).await.map(Some) }
+    let rows = state.db.read(LINES, &[]).await?;
+    let lines: i64 = rows.first().map_or(Ok(0), |row| row.get("through"))?;
+    if lines > JUST_BEGUN_LINES && is_paid(state).await? {
+        return Ok(None);
+    }
+    let steps = get(state, actor).await?;
+    Ok(Some(steps).filter(|steps| !steps.is_done()))
 }
 
 async fn is_paid(state: &AdminState) -> Result<bool, AdminError> {

@@ -33,6 +33,21 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     Ok(respond(StatusCode::OK, shown(&visit, &steps).await?))
 }
 
+/// The guide on the first page: until all its steps are done, or the reader has closed it. Whom it
+/// led here sees its end.
+pub(super) async fn on_first_page(visit: &Visit) -> Result<Markup, AdminError> {
+    let (state, actor) = (&visit.state, &visit.actor);
+    let steps = match visit.is_setup() {
+        true => Some(first_steps::get(state, actor).await?),
+        false if visit.taste.no_guide => None,
+        false => first_steps::ahead(state, actor).await?,
+    };
+    match steps {
+        Some(steps) => shown(visit, &steps).await,
+        None => Ok(html! {}),
+    }
+}
+
 /// The guide as a part of the first page.
 pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, AdminError> {
     let lang = visit.lang();
@@ -48,6 +63,10 @@ pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, A
             aria-label=(lang.say("开始使用", "First steps")) {
             h2 { (lang.say("开始使用: 到第一次计费调用", "First steps: to the first paid call"))
                 small { (tell!(lang, "{done} / 5", "{done} of 5")) }
+                form.inline method="post" action="/console/preferences" {
+                    input type="hidden" name="back" value="/console";
+                    button.quiet name="guide" value="off" { (lang.say("关闭", "Close")) }
+                }
             }
             ol {
                 @for (nth, step) in all.iter().enumerate() { (row(lang, step, next == Some(nth))) }

@@ -258,7 +258,7 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
         }
         div.buttons {
             @if visit.is_setup() {
-                a.button.primary href="/console" {
+                a.button.primary href="/console?then=setup" {
                     (lang.say("已保存, 去做第一次调用", "I have it: to the first call"))
                 }
             } @else {

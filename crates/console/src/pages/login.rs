@@ -126,7 +126,8 @@ pub(crate) async fn prefer(State(state): State<AdminState>, request: Request) ->
     let mut response = go_to(&back);
     let lang = lang.map(|lang| ("newapi_lang", lang.code()));
     let theme = Theme::from_code(form.text("theme")).map(|theme| ("newapi_theme", theme.code()));
-    for (name, code) in lang.into_iter().chain(theme) {
+    let guide = (form.text("guide") == "off").then_some(("newapi_guide", "off"));
+    for (name, code) in lang.into_iter().chain(theme).chain(guide) {
         let cookie = format!(
             "{name}={code}; Path=/console; HttpOnly; SameSite=Lax; Max-Age={TASTE_SECONDS}"
         );

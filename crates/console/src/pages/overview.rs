@@ -7,7 +7,6 @@ use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
-use admin::ops::first_steps;
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
 use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
@@ -68,10 +67,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         Some(node) => channel_live::now(&visit, node).await?,
         None => html! {},
     };
-    let guide = match first_steps::ahead(state, actor).await? {
-        Some(steps) => guide::shown(&visit, &steps).await?,
-        None => html! {},
-    };
+    let guide = guide::on_first_page(&visit).await?;
     let body = html! {
         (guide)
         (tiles(&visit, &request, &sums(&series), &attention))

@@ -61,6 +61,11 @@ impl<'a> Browser<'a> {
         call.header("Accept-Language", self.lang)
     }
 
+    /// Has the browser keep one more cookie.
+    pub(crate) fn keep(&mut self, cookie: &str) {
+        self.cookie = format!("{}; {cookie}", self.cookie);
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path).send().await
     }

@@ -2,7 +2,7 @@
 //! background.
 
 use crate::pages::{Browser, attributes, between};
-use crate::world::World;
+use crate::world::{World, fixed};
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
 
 /// The button of the step that comes next.
@@ -50,7 +50,7 @@ on_both_databases! {
 
         let form = "then=setup&name=k&user_id=ann";
         let made = root.send("/console/keys/new", form).await.expect(200).text();
-        assert!(made.contains("href=\"/console\">I have it: to the first call"), "{made}");
+        assert!(made.contains("href=\"/console?then=setup\">I have it: to the first call"), "{made}");
         let key = between(&made, "id=\"new-key\">", "<").unwrap();
         let page = root.get("/console").await.expect(200).text();
         assert!(page.contains("/pass/draw"), "{page}");
@@ -69,11 +69,33 @@ on_both_databases! {
         let receipt = root.get(&receipt.unwrap()).await.expect(200).text();
         assert!(receipt.contains(&id) && receipt.contains("$0.05"), "{receipt}");
         root.get("/console/setup").await.expect(303);
+        // Whom the guide leads to its end sees the call, also one that came before.
+        let page = root.get("/console?then=setup").await.expect(200).text();
+        assert!(page.contains("5 of 5") && page.contains("The first paid call has come"), "{page}");
         let page = root.get("/console").await.expect(200).text();
         assert!(!page.contains("class=\"guide\""), "its end: {page}");
         root.lang = "zh";
         let part = root.call("GET", "/console/setup").header("HX-Request", "true").send().await;
         assert!(part.expect(200).text().contains("第一次计费调用已到达: draw"));
+        world.close().await;
+    }
+
+    async fn the_first_steps_are_ticked_by_what_there_is(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("draw", fixed(80), Reply::text("ok")).await;
+        let payer = world.payer(80).await;
+        world.pay("draw", &payer).await.expect(200);
+        // A call was paid for, and its user has nothing left: that step is to be made again.
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("3 of 5") && page.contains("The first paid call has come"), "{page}");
+        assert_eq!(next(&page), "/console/users/new?then=setup");
+        let closed = root.send("/console/preferences", "guide=off&back=/console").await;
+        let cookie = closed.expect(303).header("set-cookie").unwrap();
+        assert!(cookie.starts_with("newapi_guide=off;"), "{cookie}");
+        root.keep("newapi_guide=off");
+        let page = root.get("/console").await.expect(200).text();
+        assert!(!page.contains("class=\"guide\""), "{page}");
         world.close().await;
     }
 

@@ -213,6 +213,37 @@ pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupVie
     Ok(groups)
 }
 
+/// The groups that pay the plain price, as they have no ratio of their own: `default`, and those
+/// that users or keys are in.
+///
+/// # Errors
+/// For ordinary users, or when the database fails.
+pub async fn without_ratio(
+    state: &AdminState,
+    actor: &Actor,
+) -> Result<Vec<GroupView>, AdminError> {
+    actor.require_admin()?;
+    let sql = "SELECT name FROM (
+             SELECT 'default' AS name
+             UNION SELECT \"group\" FROM users WHERE deleted_at IS NULL
+             UNION SELECT \"group\" FROM tokens WHERE \"group\" <> '') AS named
+         WHERE name NOT IN (SELECT group_name FROM group_ratio) ORDER BY name LIMIT $1";
+    let rows = state.db.search(sql, &[MAX_NAMED.into()]).await?;
+    let plain = |row: &Row| {
+        Ok::<_, AdminError>(GroupView {
+            group_name: row.get("name")?,
+            ratio: RawValue::from_string("1".to_owned())
+                .map_err(|error| AdminError::System(error.to_string()))?,
+            updated_at: 0,
+            members: GroupMembers::default(),
+            example: None,
+        })
+    };
+    let mut groups = rows.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    complete(state, &mut groups).await?;
+    Ok(groups)
+}
+
 /// Most groups that are named.
 const MAX_NAMED: i64 = 200;
 

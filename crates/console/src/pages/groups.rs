@@ -97,15 +97,18 @@ async fn list_page(
     edited: Option<&GroupView>,
 ) -> Handled {
     let lang = visit.lang();
-    let page = group::list(&visit.state, visit.page_request()?).await?;
+    let request = visit.page_request()?;
+    let page = group::list(&visit.state, request).await?;
+    // They are few, and before all pages of the others.
+    let plain = match request.page {
+        1 => group::without_ratio(&visit.state, &visit.actor).await?,
+        _ => Vec::new(),
+    };
     let fields = says.fields(lang, &visit.form);
     let body = html! {
-        @if page.items.is_empty() {
-            (parts::empty(lang.say("没有设置倍率的分组按 1 计价。",
-                "Groups without a ratio pay the plain price."), None))
-        } @else {
-            (table(visit, &page.items))
-        }
+        (table(visit, &plain, &page.items))
+        p.muted.small { (lang.say("没有设置倍率的分组按 1 计价。",
+            "Groups without a ratio pay the plain price.")) }
         (pager(visit, &page))
         h2.sec { @match edited {
             Some(group) => (tell!(lang, "修改 {}", "Change {}", group.group_name)),
@@ -122,7 +125,7 @@ async fn list_page(
                 input type="hidden" name="replaces" value=(old.ratio.get());
             }
             @let (name, ratio) =
-                edited.map_or(("", ""), |old| (old.group_name.as_str(), old.ratio.get()));
+                edited.map_or((visit.asked("name"), ""), |old| (old.group_name.as_str(), old.ratio.get()));
             div.pair {
                 (fields.field(FormField::new("group_name", lang.say("分组", "Group"))
                     .value(name)
@@ -142,59 +145,68 @@ async fn list_page(
     Ok(says.show(visit, page, body))
 }
 
-fn table(visit: &Visit, groups: &[GroupView]) -> Markup {
+/// `plain`: the groups without a ratio of their own.
+fn table(visit: &Visit, plain: &[GroupView], groups: &[GroupView]) -> Markup {
     let lang = visit.lang();
     html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (lang.say("分组", "Group")) }
-                    th.num { (lang.say("倍率", "Ratio")) }
-                    th.hide { (lang.say("示例价格", "Example")) }
-                    th.num { (lang.say("用户", "Users")) }
-                    th.num.hide { (lang.say("令牌", "Keys")) }
-                    th.num.hide { (lang.say("渠道", "Channels")) }
-                    th.hide { (lang.say("修改于", "Edited")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for group in groups { (row(visit, group)) } }
-            } }))
-        }
+            div.scroll {
+                (folds(lang, &html! { table {
+                    thead { tr {
+                        th { (lang.say("分组", "Group")) }
+                        th.num { (lang.say("倍率", "Ratio")) }
+                        th.hide { (lang.say("示例价格", "Example")) }
+                        th.num { (lang.say("用户", "Users")) }
+                        th.num.hide { (lang.say("令牌", "Keys")) }
+                        th.num.hide { (lang.say("渠道", "Channels")) }
+                        th.hide { (lang.say("修改于", "Edited")) }
+                        (parts::acts_head(lang))
+                    } }
+                    tbody {
+    @for group in plain { (row(visit, group, false)) }
+    @for group in groups { (row(visit, group, true)) }
     }
+                } }))
+            }
+        }
 }
 
-fn row(visit: &Visit, group: &GroupView) -> Markup {
+fn row(visit: &Visit, group: &GroupView, has_ratio: bool) -> Markup {
     let (lang, name) = (visit.lang(), &group.group_name);
-    let edit = format!("{ENTRY}?edit={}#f-ratio", step(name));
+    let asked = if has_ratio { "edit" } else { "name" };
+    let edit = format!("{ENTRY}?{asked}={}#f-ratio", step(name));
     html! {
-        tr {
-            td { a href=(edit) { (name) } }
-            td.num { (group.ratio.get()) }
-            td.hide {
-                @match &group.example {
-                    Some(example) => (example_price(lang, example)),
-                    None => span.muted { (show::NOTHING) },
-                }
-            }
-            td.num { a href={ "/console/users?group=" (step(name)) } {
-                (show::count(group.members.users))
-            } }
-            (show::count_cell(group.members.keys))
-            td.num { a href={ "/console/channels?group=" (step(name)) } {
-                (show::count(group.members.channels))
-            } }
-            td.hide { (show::ago(group.updated_at)) }
-            td.acts {
-                a href=(edit) { (lang.say("编辑", "Edit")) }
-                " "
-                (action(visit, &format!("{ENTRY}/delete?name={}", step(name)),
-                    lang.say("删除", "Delete"),
-                    &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
-                        "Delete the ratio of {name}? It counts as 1 from then on. {}",
-                        paying(lang, group))))
-            }
-        }
+           tr {
+               td { a href=(edit) { (name) } }
+               td.num.muted[!has_ratio] { (group.ratio.get()) }
+               td.hide {
+                   @match &group.example {
+                       Some(example) => (example_price(lang, example)),
+                       None => span.muted { (show::NOTHING) },
+                   }
+               }
+               td.num { a href={ "/console/users?group=" (step(name)) } {
+                   (show::count(group.members.users))
+               } }
+               (show::count_cell(group.members.keys))
+               td.num { a href={ "/console/channels?group=" (step(name)) } {
+                   (show::count(group.members.channels))
+               } }
+               td.hide { (show::ago(group.updated_at)) }
+               td.acts {
+                   @if !has_ratio {
+                       a href=(edit) { (lang.say("设置倍率", "Set a ratio")) }
+                   } @else {
+                   a href=(edit) { (lang.say("编辑", "Edit")) }
+                   " "
+                   (action(visit, &format!("{ENTRY}/delete?name={}", step(name)),
+                       lang.say("删除", "Delete"),
+                       &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
+                           "Delete the ratio of {name}? It counts as 1 from then on. {}",
+                           paying(lang, group))))
     }
+               }
+           }
+       }
 }
 
 /// What a model costs in a group.

@@ -20,6 +20,9 @@ on_both_databases! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let list = root.get("/console/groups").await.expect(200).text();
         assert!(list.contains("Paying by it: 1 users, 1 keys"), "{list}");
+        // A group without a ratio is listed by who is in it, too.
+        let (plain, set) = ("name=default#f-ratio", "Groups without a ratio pay the plain price.");
+        assert!(list.contains(plain) && list.contains(set), "{list}");
         let edit = "/console/groups?edit=vip#f-ratio".to_owned();
         assert!(attributes(&list, "href").contains(&edit), "{list}");
         let form = root.get("/console/groups?edit=vip").await.expect(200).text();

@@ -3,6 +3,7 @@
 
 use crate::form::Form;
 use crate::lang::Lang;
+use crate::once::SentForms;
 use crate::pages;
 use crate::parts::PAGE_SIZES;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
@@ -158,6 +159,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         address,
         asked,
         moved,
+        sent: parts.extensions.get::<Arc<SentForms>>().cloned().unwrap_or_default(),
         form,
         _form_share: share,
     };

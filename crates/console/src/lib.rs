@@ -15,6 +15,7 @@ mod gate;
 mod lang;
 mod meanings;
 mod notes;
+mod once;
 mod pages;
 mod parts;
 mod reference;
@@ -30,14 +31,17 @@ pub use show::read_amount;
 
 use admin::AdminState;
 use axum::routing::get;
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
+use std::sync::Arc;
 
 /// Everything under `/console`.
 pub fn router(state: AdminState) -> Router {
+    let sent = Arc::new(once::SentForms::default());
     let inside = pages::inside()
         .fallback(pages::unknown)
         .method_not_allowed_fallback(pages::only_a_form)
-        .layer(middleware::from_fn_with_state(state.clone(), gate::enter));
+        .layer(middleware::from_fn_with_state(state.clone(), gate::enter))
+        .layer(Extension(sent));
     let open = pages::open()
         .method_not_allowed_fallback(pages::only_a_form)
         .layer(middleware::from_fn_with_state(state.clone(), gate::enter_open));

@@ -298,6 +298,10 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
     let words = match visit.asked("done") {
         "saved" => visit.say("已保存", "Saved"),
         "created" => visit.say("已创建", "Created"),
+        "made-before" => visit.say(
+            "这份表单此前已提交, 没有重复创建; 密钥只在那时显示过",
+            "This form was sent before: here is what it made. Secrets were shown then, once",
+        ),
         "deleted" => visit.say("已删除", "Deleted"),
         "enabled" => visit.say("已启用", "Enabled"),
         "disabled" => visit.say("已禁用", "Disabled"),

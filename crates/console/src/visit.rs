@@ -2,6 +2,7 @@
 
 use crate::form::Form;
 use crate::lang::Lang;
+use crate::once::SentForms;
 use admin::ops::log::balance::RecentMovement;
 use admin::{Actor, AdminError, AdminState, BodyShare, PageRequest, Query};
 use axum::body::Body;
@@ -99,6 +100,8 @@ pub(crate) struct Visit {
     pub(crate) asked: Vec<(String, String)>,
     /// The movement that the address says was just made, as its line has it.
     pub(crate) moved: Option<RecentMovement>,
+    /// The forms that were sent lately.
+    pub(crate) sent: Arc<SentForms>,
     /// What was sent; empty for reads.
     pub(crate) form: Form,
     /// What the form holds of the memory budget.

@@ -5,6 +5,7 @@ use super::for_admins;
 use super::keys::listed;
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
+use crate::once::{SentOnce, once, once_field};
 use crate::parts::{self, FormField, FormFields};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
@@ -32,8 +33,10 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 /// `POST /console/channels/new`
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    match created(&visit).await {
-        Ok(id) => Ok(done(&visit.then(&format!("/console/channels/{id}")), "created")),
+    let page_of = |id: &i64| format!("/console/channels/{id}");
+    match once(&visit, created(&visit), page_of).await {
+        Ok(SentOnce::Made(id)) => Ok(done(&visit.then(&page_of(&id)), "created")),
+        Ok(SentOnce::Before(to)) => Ok(done(&to, "made-before")),
         Err(error) => {
             let complaint = Complaint::of(error, visit.lang())?;
             page(&visit, None, &FormSays::Complaint(complaint)).await
@@ -178,7 +181,7 @@ async fn page(
             (visit.then_field())
             @if channel.is_some() {
                 input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
-            }
+            } @else { (once_field(visit)) }
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (upstream_fields(lang, &fields, channel, &protocols))
@@ -242,15 +245,22 @@ fn upstream_fields(
                     .hint(lang.say("用于筛选与批量修改", "to find and change channels by"))))
             }
             (fields.choice(("protocol", lang.say("协议", "Protocol")), protocol, &protocols))
+            p.hint { (lang.say(
+                "上游说哪种 API: OpenAI 兼容的选 openai, 其他厂商选其名; 不在其中的选 custompass, 它把 \
+                 /pass/模型 原样转给任何 HTTP 服务。",
+                "Which API the upstream speaks: openai for all that is compatible with it, a vendor \
+                 by its name, and custompass for any other HTTP service, to which /pass/MODEL is \
+                 passed as it is.",
+            )) " " a href="/console/protocols" { (lang.say("各协议的说明", "What each is for")) } }
             (fields.field(FormField::new("base_url", lang.say("地址", "Address"))
                 .required()
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
-                .hint(lang.say("scheme 和主机, 以及厂商给出的路径 (/v1 可省略, 写了别的版本则以它为准); custompass \
-                    没有路径。测试会显示实际调用的路径",
-                    "scheme and host, and the vendor's path (/v1 may be left out, and another \
-                     version there is the one that is called); of custompass without a path. A \
-                     test shows the path that was called"))))
+                .hint(lang.say("如 https://api.openai.com, 末尾有无 /v1 都可以, 写了别的版本则以它为准; \
+                    厂商另给路径的照写; custompass 只写主机。测试会显示实际调用的路径",
+                    "like https://api.openai.com, with or without /v1 at its end; another version \
+                     there is the one that is called, another path is as the vendor gives it; of \
+                     custompass the host alone. A test shows the path that was called"))))
             (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))

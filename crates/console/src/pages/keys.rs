@@ -6,6 +6,7 @@ use super::users;
 use crate::folds::folds;
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
+use crate::once::{SentOnce, once, once_field};
 use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
@@ -180,8 +181,10 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 
 /// `POST /console/keys/new`: returns the key, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
-    match created(&visit).await {
-        Ok(created) => shown(&visit, &created).await,
+    let page_of = |created: &Created| format!("{ENTRY}/{}/edit", created.token.id);
+    match once(&visit, created(&visit), page_of).await {
+        Ok(SentOnce::Made(created)) => shown(&visit, &created).await,
+        Ok(SentOnce::Before(to)) => Ok(done(&to, "made-before")),
         Err(error) => {
             let complaint = Complaint::of(error, visit.lang())?;
             edit_page(&visit, None, &FormSays::Complaint(complaint)).await
@@ -355,7 +358,7 @@ async fn edit_page(
             (visit.then_field())
             @if key.is_some() {
                 input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
-            }
+            } @else { (once_field(visit)) }
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (suggestions(visit).await?)

@@ -5,6 +5,7 @@ use super::users;
 use crate::folds::folds;
 use crate::form::{Complaint, Object};
 use crate::lang::Lang;
+use crate::once::{SentOnce, once, once_field};
 use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
@@ -199,8 +200,10 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 
 /// `POST /console/webhooks/new`: returns the secret, which is shown only once.
 pub(crate) async fn create(Here(visit): Here) -> Handled {
-    match created(&visit).await {
-        Ok(shown) => Ok(secret(&visit, &shown)),
+    let page_of = |shown: &WebhookShown| format!("{ENTRY}/{}", shown.endpoint.id);
+    match once(&visit, created(&visit), page_of).await {
+        Ok(SentOnce::Made(shown)) => Ok(secret(&visit, &shown)),
+        Ok(SentOnce::Before(to)) => Ok(done(&to, "made-before")),
         Err(error) => {
             let complaint = Complaint::of(error, visit.lang())?;
             page(&visit, None, &FormSays::Complaint(complaint)).await
@@ -284,7 +287,7 @@ async fn page(
             (csrf(visit))
             @if endpoint.is_some() {
                 input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
-            }
+            } @else { (once_field(visit)) }
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             @if names_owner {

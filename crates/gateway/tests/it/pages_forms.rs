@@ -200,6 +200,36 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_form_that_is_sent_again_makes_nothing_twice(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let channel = "name=twice&base_url=http%3A%2F%2Fu.example&models=a";
+        for (path, refused, form, table) in [
+            ("channels", "base_url=nowhere&models=a", channel, "channels"),
+            ("keys", "name=k&user_id=nobody", "name=twice", "tokens"),
+            ("webhooks", "url=nowhere", "url=https%3A%2F%2Fu.example%2Fhook", "webhook_endpoints"),
+        ] {
+            let count = format!("SELECT count(*) FROM {table}");
+            let before = world.db.i64(&count).await;
+            let path = format!("/console/{path}/new");
+            let page = root.get(&path).await.expect(200).text();
+            let token = between(&page, "name=\"once\" value=\"", "\"").unwrap();
+            // What is refused may be mended and sent again.
+            root.send(&path, &format!("once={token}&{refused}")).await.expect(422);
+            let form = format!("once={token}&{form}");
+            let made = root.send(&path, &form).await;
+            assert!([200, 303].contains(&made.status), "{path}: {}", made.text());
+            let again = root.send(&path, &form).await.expect(303).header("location").unwrap();
+            assert!(again.ends_with("done=made-before"), "{again}");
+            let page = root.get(&again).await.expect(200).text();
+            assert!(page.contains("This form was sent before"), "{page}");
+            assert_eq!(world.db.i64(&count).await, before + 1, "{path}");
+            let fresh = root.get(&path).await.expect(200).text();
+            assert!(!fresh.contains(&token), "{fresh}");
+        }
+        world.close().await;
+    }
+
     async fn a_complaint_stands_at_its_form_and_leads_to_its_field(db: TestDb) {
         let (world, ann) = lively(db).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;

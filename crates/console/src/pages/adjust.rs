@@ -1,5 +1,6 @@
 //! Moving a balance: amount, reason, before and after.
 
+use super::users::must_reach;
 use super::{for_admins, large_moves};
 use crate::form::{Complaint, Form};
 use crate::lang::{Lang, tell};
@@ -20,7 +21,8 @@ const ENTRY: &str = "/console/users";
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
-    page(&visit, &user, None)
+    must_reach(&visit, &user)?;
+    page(&visit, &user, None).await
 }
 
 /// `POST /console/users/{id}/adjust`
@@ -36,7 +38,7 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             let line = line.map(|line| line.to_string()).unwrap_or_default();
             Ok(done(&format!("/console/users/{id}?line={line}"), "moved"))
         }
-        Err(error) => page(&visit, &user, Some(&Complaint::of(error, visit.lang())?)),
+        Err(error) => page(&visit, &user, Some(&Complaint::of(error, visit.lang())?)).await,
     }
 }
 

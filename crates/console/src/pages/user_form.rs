@@ -2,7 +2,7 @@
 
 use super::adjust::reason;
 use super::for_admins;
-use super::users::role_word;
+use super::users::{must_reach, role_word};
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields};
@@ -118,6 +118,7 @@ fn object(visit: &Visit) -> Result<Object, AdminError> {
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let user = user::get(&visit.state, UserId(id)).await?;
+    must_reach(&visit, &user)?;
     edit_page(&visit, Some(&user), &FormSays::Nothing).await
 }
 

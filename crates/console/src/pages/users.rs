@@ -170,7 +170,12 @@ pub(super) fn new_of_user(visit: &Visit, to: &str) -> String {
 
 /// Whether the reader may change this user.
 pub(super) fn reaches(visit: &Visit, user: &UserView) -> bool {
-    visit.actor.user_id == user.id || visit.actor.require_above(user.role).is_ok()
+    must_reach(visit, user).is_ok()
+}
+
+/// Refuses the forms of a user whom the reader may not change.
+pub(super) fn must_reach(visit: &Visit, user: &UserView) -> Result<(), AdminError> {
+    if visit.actor.user_id == user.id { Ok(()) } else { visit.actor.require_above(user.role) }
 }
 
 fn row(visit: &Visit, user: &UserView, (held, keys): (Option<&Quota>, KeysOfUser)) -> Markup {

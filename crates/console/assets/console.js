@@ -84,7 +84,7 @@
     const form = asking;
     asking = null;
     if (form && confirmation.returnValue === 'yes') {
-      form.dataset.confirmed = 'yes';
+      form.dataset.confirmed = 'yes'; form.elements.asks?.remove();
       form.requestSubmit();
     }
   });

@@ -5,6 +5,7 @@ use crate::form::Form;
 use crate::lang::Lang;
 use crate::once::SentForms;
 use crate::pages;
+use crate::parts;
 use crate::parts::PAGE_SIZES;
 use crate::visit::{FormProblem, PageReply, Session, Taste, Theme, Visit, go_to, page_of, step};
 use admin::ops::log::balance::{self, RecentMovement};
@@ -73,6 +74,9 @@ pub(crate) async fn enter(
     let (visit, mut request) = visit;
     let taste = visit.taste;
     let writes = !is_read(request.method());
+    if writes && visit.form.ticked(parts::ASKS) {
+        return parts::question(&visit);
+    }
     request.extensions_mut().insert(Arc::clone(&visit));
     let answer = next.run(*request);
     let response = if writes {

@@ -399,16 +399,39 @@ impl FormFields<'_> {
     }
 }
 
-/// A button that writes: a form of its own. `confirm` is asked first.
+/// A button that writes: a form of its own. `confirm` is asked first: by the script, or by a page of
+/// its own.
 pub(crate) fn action(visit: &Visit, to: &str, label: &str, confirm: &str) -> Markup {
     let class = if confirm.is_empty() { "quiet" } else { "quiet danger" };
     html! {
         form.inline method="post" action=(to)
             data-confirm=[(!confirm.is_empty()).then_some(confirm)] {
             (csrf(visit))
+            @if !confirm.is_empty() { input type="hidden" name=(ASKS) value=(confirm); }
             button class=(class) { (label) }
         }
     }
+}
+
+/// The field of a form that asks before it writes. The script takes it away when it has asked.
+pub(crate) const ASKS: &str = "asks";
+
+/// Asks what the script would have asked.
+pub(crate) fn question(visit: &Visit) -> PageReply {
+    let lang = visit.lang();
+    let asked = visit.asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let back = visit.came_from.as_deref().unwrap_or("/console");
+    let body = html! {
+        p.note { (visit.form.text(ASKS)) }
+        form.buttons method="post" action=(crate::visit::address(&visit.path, asked)) {
+            @for (name, value) in visit.form.pairs().filter(|(name, _)| *name != ASKS) {
+                input type="hidden" name=(name) value=(value);
+            }
+            button.danger { (lang.say("确定", "Yes")) }
+            a.button href=(back) { (lang.say("取消", "Cancel")) }
+        }
+    };
+    shell::ShellPage::new(lang.say("请确认", "Please confirm"), "").show(visit, body)
 }
 
 /// The filters above a list: they change the address, so that a list can be sent to a colleague.

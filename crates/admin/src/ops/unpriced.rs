@@ -47,6 +47,28 @@ pub fn are_refused(state: &AdminState) -> bool {
     all.iter().any(|option| option.key == "CUSTOM_PASS_UNPRICED" && option.value == "reject")
 }
 
+/// Those of these models, or patterns, that no enabled channel serves.
+///
+/// # Errors
+/// When the role does not reach, or the database fails.
+pub async fn unserved(
+    state: &AdminState,
+    actor: &Actor,
+    models: &[String],
+) -> Result<Vec<String>, AdminError> {
+    actor.require_admin()?;
+    if models.is_empty() {
+        return Ok(Vec::new());
+    }
+    let served: Vec<String> = served_models(state).await?.into_iter().flatten().collect();
+    let is_served = |model: &String| {
+        let one = std::slice::from_ref(model);
+        served.iter().any(|it| it == model || patterns::lists(one, it))
+            || patterns::lists(&served, model)
+    };
+    Ok(models.iter().filter(|model| !is_served(model)).cloned().collect())
+}
+
 /// All of them, by name.
 pub(super) async fn all(state: &AdminState) -> Result<Vec<UnpricedModel>, AdminError> {
     Ok(split(state).await?.1)

@@ -9,10 +9,11 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Path, Visit, done, step};
 use admin::AdminError;
+use admin::ops::audit;
 use admin::ops::log::balance::recent_line;
 use admin::ops::user::{self, UserView};
 use domain::{Quota, UserId};
-use ledger::Moved;
+use ledger::{LedgerError, Moved};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/users";
@@ -72,8 +73,15 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String),
         reversal_of,
         username: large_moves::typed_name(visit, delta, &user.username)?,
     };
+    let refund_of = input.refund_of.clone();
     let moved = user::move_quota(&visit.state, &visit.actor, user.id, input).await;
-    Ok((moved.map_err(of_form)?, made_as))
+    match (moved, refund_of) {
+        (Ok(moved), _) => Ok((moved, made_as)),
+        (Err(AdminError::Ledger(LedgerError::Overflow)), Some(call)) => {
+            Err(beyond_refund(refundable(visit, user.id, &call).await))
+        }
+        (Err(error), _) => Err(of_form(error)),
+    }
 }
 
 /// The line that is moved back. What names none is refused: it is no movement of another kind.
@@ -117,9 +125,38 @@ pub(super) fn reason_field<'a>(lang: Lang) -> FormField<'a> {
     ))
 }
 
-/// The API's name of an amount is another than the form's.
+/// What can be given back of a call's charge; `None`: it is not known.
+async fn refundable(visit: &Visit, owner: UserId, request_id: &str) -> Option<Quota> {
+    let story = audit::explain(&visit.state, &visit.actor, request_id).await.ok()?;
+    let hold = story.holds.iter().find(|hold| hold.user_id == owner.0 && hold.charged.0 > 0)?;
+    Some(hold.cost())
+}
+
+fn beyond_refund(most: Option<Quota>) -> AdminError {
+    let most = most.map(show::usd).unwrap_or_default();
+    AdminError::field(
+        "amount",
+        format!("最多退还 {most}: 这次调用的费用, 减去已退还的"),
+        format!("at most {most}: what the call cost, less what was given back"),
+    )
+}
+
+/// The API's name of an amount is another than the form's, and so are its words.
 fn of_form(error: AdminError) -> AdminError {
     match error {
+        AdminError::Ledger(LedgerError::ReferenceTaken) => AdminError::conflict(
+            "这份表单已经变动过余额, 没有再次变动; 要再变动一次, 请重新打开它",
+            "this form has moved the balance already, by another amount, and nothing was moved \
+             now: open it anew to move more",
+        ),
+        AdminError::Ledger(LedgerError::Overflow) => {
+            let most = show::usd(Quota::LARGEST_BALANCE);
+            AdminError::field(
+                "amount",
+                format!("过大: 单笔金额和余额最多为 {most}"),
+                format!("is too large: a movement and a balance are at most {most}"),
+            )
+        }
         AdminError::Field { field, zh, en } if field == "delta" => {
             AdminError::field("amount", zh, en)
         }
@@ -135,7 +172,7 @@ fn signed(text: &str) -> Option<Quota> {
     }
 }
 
-fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
+async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handled {
     let lang = visit.lang();
     let fields = FormFields::new(visit.lang(), &visit.form, complaint);
     let reverse = match complaint {
@@ -158,6 +195,10 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
         "" => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
         typed => typed.to_owned(),
     };
+    let most = match refund {
+        "" => None,
+        call => refundable(visit, user.id, call).await,
+    };
     let add = tell!(lang, "给 {} 增加 $", "Add $ to {}", user.username);
     let take = tell!(lang, "从 {} 扣减 $", "Take $ from {}", user.username);
     let body = html! {
@@ -169,7 +210,7 @@ fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> Handle
             (what_it_is(lang, user, reverse, refund))
             (facts(visit, user))
             @if reverse.is_empty() {
-                (amount_fields(lang, &fields, (refund.is_empty(), takes), &given))
+                (amount_fields(lang, &fields, (refund.is_empty(), takes), (&given, most)))
             } @else {
                 (reversed_amount(lang, takes, amount))
             }
@@ -260,8 +301,16 @@ fn amount_fields(
     lang: Lang,
     fields: &FormFields<'_>,
     (both_ways, takes): (bool, bool),
-    amount: &str,
+    (amount, most): (&str, Option<Quota>),
 ) -> Markup {
+    let how = lang.say(
+        "美元, 如 $5; 或以 q 结尾的额度, 如 2500000q",
+        "dollars, like $5, or quota with a q, like 2500000q",
+    );
+    let hint = match most.map(show::usd) {
+        Some(most) => tell!(lang, "最多 {most}; {how}", "at most {most}; {how}"),
+        None => how.to_owned(),
+    };
     html! {
         @if both_ways { div.field {
             span.choice role="radiogroup" aria-label=(lang.say("方向", "Direction")) {
@@ -280,9 +329,6 @@ fn amount_fields(
             .shown()
             .required()
             .value(amount)
-            .hint(lang.say(
-                "美元, 如 $5; 或以 q 结尾的额度, 如 2500000q",
-                "dollars, like $5, or quota with a q, like 2500000q"
-            ))))
+            .hint(&hint)))
     }
 }

@@ -13,9 +13,9 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Path, Visit, done, switched};
 use admin::AdminError;
-use admin::ops::group;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::ops::user;
+use admin::ops::{group, unpriced};
 use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -245,7 +245,9 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
     let lang = visit.lang();
     let key = CallingKey { text: created.key.expose(), ..CallingKey::of(&created.token) };
     let call = play::snippet(visit, key).await?;
+    let unknown = unknown_names(visit, &created.token).await?;
     let body = html! {
+        (unknown)
         p.note {
             (lang.say("令牌只显示这一次, 请现在复制保存。", "This is the only time the key is shown: copy it now."))
         }
@@ -342,6 +344,30 @@ async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
     })
 }
 
+/// A group or a model that nothing knows is a slip more often than not. Users may not see what
+/// others have, and know their own prices.
+async fn unknown_names(visit: &Visit, key: &TokenView) -> Result<Markup, AdminError> {
+    if !visit.is_admin() {
+        return Ok(html! {});
+    }
+    let lang = visit.lang();
+    let groups = group::names(&visit.state, &visit.actor).await?;
+    let group = key.group.as_deref().filter(|group| !groups.contains(*group));
+    let models = unpriced::unserved(&visit.state, &visit.actor, &key.models).await?;
+    Ok(html! {
+        @if let Some(group) = group {
+            p.note { (tell!(lang,
+                "分组 {group} 没有倍率, 也没有渠道提到它: 按倍率 1 计价, 由 default 的渠道服务。",
+                "No ratio and no channel knows the group {group}: it pays the plain price, and \
+                 channels of default serve it.")) }
+        }
+        @if !models.is_empty() {
+            p.note { (tell!(lang, "没有启用的渠道提供: {}", "No enabled channel serves: {}",
+                models.join(", "))) }
+        }
+    })
+}
+
 async fn edit_page(
     visit: &Visit,
     key: Option<&TokenView>,
@@ -362,6 +388,7 @@ async fn edit_page(
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
             (suggestions(visit).await?)
+            @if let Some(key) = key { (unknown_names(visit, key).await?) }
             div.pair {
                 (fields.field(FormField::new("name", lang.say("名称", "Name"))
                     .value(key.map_or("", |key| &key.name))))

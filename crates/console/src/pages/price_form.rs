@@ -169,6 +169,9 @@ fn replaced(visit: &Visit, ReplacedPrice { old, changes }: &ReplacedPrice) -> Ma
 pub(crate) async fn preview(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
+    if !is_begun(&visit) {
+        return Ok(crate::visit::html(StatusCode::OK, html! {}));
+    }
     let part = match previewed(&visit).await {
         Ok(preview) => html! {
             code.break { (formula::in_words(lang, &preview.formula)) }
@@ -236,6 +239,13 @@ fn change(from: Quota, to: Quota) -> Option<String> {
     } else {
         format!("{sign}{whole}.{tenth} %")
     })
+}
+
+/// Whether something of a price was typed: an empty form has nothing wrong with it yet.
+fn is_begun(visit: &Visit) -> bool {
+    let prices = ["prompt_million", "completion_million", "cached_million", "fixed_quota"];
+    let mut all = prices.iter().chain(&RATIOS).chain(&SCHEDULE).chain(&["min_hold", "max_charge"]);
+    all.any(|name| !visit.form.text(name).is_empty())
 }
 
 async fn previewed(visit: &Visit) -> Result<PricePreview, AdminError> {

@@ -4,8 +4,8 @@
 use crate::lang::Lang;
 use maud::{Markup, PreEscaped, html};
 
-/// A table, as [`html!`] writes it. On a phone its actions, and the columns whose head has the class
-/// `hide`, are below a row that is opened, each with the head of its column.
+/// A table, as [`html!`] writes it. On a phone its actions, and the columns whose head has the
+/// class `hide`, are below a row that is opened, each with the head of its column.
 pub(crate) fn folds(lang: Lang, table: &Markup) -> Markup {
     let text = &table.0;
     let Some((head, body)) = text.split_once("</thead>") else {

@@ -399,8 +399,8 @@ impl FormFields<'_> {
     }
 }
 
-/// A button that writes: a form of its own. `confirm` is asked first: by the script, or by a page of
-/// its own.
+/// A button that writes: a form of its own. `confirm` is asked first: by the script, or by a page
+/// of its own.
 pub(crate) fn action(visit: &Visit, to: &str, label: &str, confirm: &str) -> Markup {
     let class = if confirm.is_empty() { "quiet" } else { "quiet danger" };
     html! {

@@ -6,7 +6,7 @@ use crate::parts;
 use crate::shell::{self, ShellPage};
 use crate::visit::{Handled, Here, Visit, html as respond, step};
 use admin::ops::channel::{self, ChannelFilter};
-use admin::ops::{task, user};
+use admin::ops::{ability, audit, price, task, unpriced, user};
 use admin::{AdminError, PageRequest, Query};
 use http::StatusCode;
 use maud::{Markup, html};
@@ -14,6 +14,17 @@ use maud::{Markup, html};
 /// Most of a kind.
 const MAX_FOUND: usize = 5;
 const FEW: PageRequest = PageRequest { page: 1, size: 5 };
+
+/// How many to look through: among those with one letter in their names, one may be called so.
+const fn few(wanted: &str) -> PageRequest {
+    match wanted.len() {
+        0..=4 => PageRequest { page: 1, size: 100 },
+        _ => FEW,
+    }
+}
+
+/// Shorter texts are no id of a request.
+const MIN_REQUEST_ID: usize = 4;
 /// Longer texts name nothing.
 const MAX_CHARS: usize = 128;
 
@@ -45,7 +56,10 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
 }
 
 pub(crate) const fn words(lang: Lang) -> &'static str {
-    lang.say("页面、渠道、用户、任务或请求 ID", "Page, channel, user, task or request id")
+    lang.say(
+        "页面、渠道、用户、模型、任务或请求 ID",
+        "Page, channel, user, model, task or request id",
+    )
 }
 
 async fn search(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
@@ -65,12 +79,17 @@ async fn search(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     if wanted.is_empty() {
         return Ok(found);
     }
-    // A single letter is in too many names.
-    let may_be_name = wanted.chars().nth(1).is_some() || wanted.parse::<i64>().is_ok();
-    if visit.is_admin() && may_be_name {
-        found.extend(channels(visit, wanted).await?);
-        found.extend(users(visit, wanted).await?);
+    if visit.is_admin() {
+        // A single letter is in too many names: it is one alone.
+        let is_one = |found: &Found| match wanted.chars().nth(1) {
+            None => found.name.to_lowercase() == lower || wanted.parse::<i64>().is_ok(),
+            Some(_) => true,
+        };
+        for all in [channels(visit, wanted).await?, users(visit, wanted).await?] {
+            found.extend(all.into_iter().filter(is_one).take(MAX_FOUND));
+        }
     }
+    found.extend(models(visit, &lower).await?);
     if let Ok(number) = wanted.strip_prefix('#').unwrap_or(wanted).parse::<i64>() {
         match task::get(&visit.state, &visit.actor, &number.to_string()).await {
             Ok(task) => found.push(Found {
@@ -82,7 +101,7 @@ async fn search(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
             Err(error) => return Err(error),
         }
     }
-    if !wanted.contains(char::is_whitespace) {
+    if may_be_request(visit, wanted).await? {
         found.push(Found {
             to: format!("/console/explain/{}", step(wanted)),
             name: wanted.to_owned(),
@@ -92,13 +111,61 @@ async fn search(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     Ok(found)
 }
 
+/// Whether a text is to be offered as the id of a request: where it looks like one of ours, or the
+/// journal has it, as clients may choose theirs.
+async fn may_be_request(visit: &Visit, wanted: &str) -> Result<bool, AdminError> {
+    let is_ours = wanted.len() == 36 && wanted.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    if is_ours || wanted.contains(char::is_whitespace) || wanted.len() < MIN_REQUEST_ID {
+        return Ok(is_ours);
+    }
+    match audit::explain(&visit.state, &visit.actor, wanted).await {
+        Ok(_) => Ok(true),
+        Err(AdminError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Models that are priced, or that one may call; each leads to its price.
+async fn models(visit: &Visit, lower: &str) -> Result<Vec<Found>, AdminError> {
+    // A single letter names a model that is called so, and no other.
+    let is_named = |name: &str| match lower.chars().nth(1) {
+        None => name.to_lowercase() == lower,
+        Some(_) => name.to_lowercase().contains(lower),
+    };
+    let names: Vec<String> = match visit.is_admin() {
+        true => {
+            let (query, few) = (by_keyword(lower), few(lower));
+            let priced = ability::list(&visit.state, &query, few).await?.items;
+            let others = unpriced::list(&visit.state, &visit.actor, &query, few).await?.items;
+            let priced = priced.into_iter().map(|price| price.model_name);
+            priced.chain(others.into_iter().map(|model| model.model_name)).collect()
+        }
+        false => price::own(&visit.state, &visit.actor)
+            .await?
+            .into_iter()
+            .map(|price| price.model_name)
+            .collect(),
+    };
+    let found = names.into_iter().filter(|name| is_named(name)).take(MAX_FOUND);
+    Ok(found
+        .map(|name| Found {
+            to: match visit.is_admin() {
+                true => format!("/console/prices/edit?model={}", step(&name)),
+                false => super::play::address(&name),
+            },
+            name,
+            kind: visit.say("模型", "model"),
+        })
+        .collect())
+}
+
 fn by_keyword(wanted: &str) -> Query {
     [("keyword".to_owned(), wanted.to_owned())].into_iter().collect()
 }
 
 async fn channels(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     let filter = ChannelFilter::read(&by_keyword(wanted))?;
-    let channels = channel::list(&visit.state, &filter, FEW).await?.items;
+    let channels = channel::list(&visit.state, &filter, few(wanted)).await?.items;
     let kind = visit.say("渠道", "channel");
     let found = channels.iter().map(|channel| Found {
         to: format!("/console/channels/{}", channel.id.0),
@@ -109,7 +176,7 @@ async fn channels(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError>
 }
 
 async fn users(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
-    let users = user::list(&visit.state, &by_keyword(wanted), FEW).await?.items;
+    let users = user::list(&visit.state, &by_keyword(wanted), few(wanted)).await?.items;
     let kind = visit.say("用户", "user");
     let found = users.into_iter().map(|user| Found {
         to: format!("/console/users/{}", user.id.0),

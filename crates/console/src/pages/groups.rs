@@ -125,7 +125,7 @@ async fn list_page(
                 input type="hidden" name="replaces" value=(old.ratio.get());
             }
             @let (name, ratio) =
-                edited.map_or((visit.asked("name"), ""), |old| (old.group_name.as_str(), old.ratio.get()));
+                edited.map_or((visit.asked("name"), ""), |old| (&old.group_name, old.ratio.get()));
             div.pair {
                 (fields.field(FormField::new("group_name", lang.say("分组", "Group"))
                     .value(name)

@@ -50,7 +50,8 @@ on_both_databases! {
 
         let form = "then=setup&name=k&user_id=ann";
         let made = root.send("/console/keys/new", form).await.expect(200).text();
-        assert!(made.contains("href=\"/console?then=setup\">I have it: to the first call"), "{made}");
+        let on = "href=\"/console?then=setup\">I have it: to the first call";
+        assert!(made.contains(on), "{made}");
         let key = between(&made, "id=\"new-key\">", "<").unwrap();
         let page = root.get("/console").await.expect(200).text();
         assert!(page.contains("/pass/draw"), "{page}");

@@ -49,9 +49,9 @@ on_sqlite! {
         window.keys(&name).await;
         let both = format!(
             "return document.getElementById('found').dataset.of === '{name}'
-                 && document.querySelectorAll('#found a').length === 2"
+                 && document.querySelectorAll('#found a').length === 1"
         );
-        eventually("the user, and a request", || async {
+        eventually("the user", || async {
             (window.script(&both).await == true).then_some(())
         })
         .await;

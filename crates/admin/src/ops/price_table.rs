@@ -158,6 +158,8 @@ pub(super) struct TableRow {
 pub(super) fn rows(text: &[u8]) -> Result<Vec<TableRow>, AdminError> {
     // Spreadsheets begin a file in UTF-8 with a mark.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    // Forms end a line in two bytes, of which the reader counts the second one to the next line.
+    let text = &without_returns(text)[..];
     let delimiter = delimiter(text);
     let mut builder = csv::ReaderBuilder::new();
     // What is copied may have lost the empty cells at the ends of its lines.
@@ -195,6 +197,11 @@ pub(super) fn rows(text: &[u8]) -> Result<Vec<TableRow>, AdminError> {
         rows.push(if is_repeated { TableRow { price: wrong(), ..row } } else { row });
     }
     Ok(rows)
+}
+
+fn without_returns(text: &[u8]) -> Vec<u8> {
+    let is_kept = |at: &usize| text[*at] != b'\r' || text.get(at + 1) != Some(&b'\n');
+    (0..text.len()).filter(is_kept).map(|at| text[at]).collect()
 }
 
 /// What stands between cells: a tab where they were copied from a spreadsheet, a semicolon where

@@ -112,6 +112,8 @@ async fn a_table_of_prices(house: House) {
     // All, or nothing.
     let bad = import("model_name,ratio\nn,2\np,cheap\n");
     house.post("/api/price/import", &bad).await.refused(422, "line 3: ratio");
+    let of_a_form = bad.replace("\\n", "\\r\\n");
+    house.post("/api/price/import", &of_a_form).await.refused(422, "line 3: ratio");
     let fixed = live.catalog.load().price("n").unwrap().unwrap().fixed_quota;
     assert_eq!(fixed.map(|quota| quota.0), Some(7));
     house.post("/api/price/import", "{}").await.refused(422, "csv");

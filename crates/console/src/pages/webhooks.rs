@@ -3,10 +3,10 @@
 use super::keys::listed;
 use super::users;
 use crate::folds::folds;
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::Lang;
 use crate::once::{SentOnce, once, once_field};
-use crate::parts::{self, FormField, action, chosen, filters, on_or_off, pager};
+use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, switched};
@@ -221,11 +221,49 @@ async fn created(visit: &Visit) -> Result<WebhookShown, AdminError> {
 }
 
 fn object(visit: &Visit) -> Object {
-    let object = Object::default().put("events", listed(visit.form.text("events")));
+    let object = Object::default().put("events", events_of(&visit.form));
     // The address of submissions is that of each of them.
     match visit.form.ticked("url") {
         true => object.put("url", visit.form.text("url")),
         false => object,
+    }
+}
+
+/// The events that are ticked, or listed; none where all are meant.
+fn events_of(form: &Form) -> Vec<String> {
+    form.all("events").flat_map(listed).collect()
+}
+
+/// What a webhook may be told of.
+fn event_words(lang: Lang) -> [(&'static str, &'static str); 3] {
+    [
+        ("task.completed", lang.say("任务完成", "a task has ended well")),
+        ("task.failed", lang.say("任务失败", "a task has failed")),
+        ("balance.low", lang.say("余额低于提醒值", "the balance is below its threshold")),
+    ]
+}
+
+/// One box an event; none ticked means all of them.
+fn event_fields(lang: Lang, fields: &FormFields<'_>, now: &[String]) -> Markup {
+    let typed = events_of(fields.form);
+    let ticked = if fields.is_typed { &typed[..] } else { now };
+    let wrong = fields.complaint.filter(|complaint| complaint.field == "events");
+    html! {
+        fieldset #f-events {
+            legend { (lang.say("事件", "Events")) }
+            div.field.ticks {
+                @for (event, words) in event_words(lang) {
+                    label {
+                        input type="checkbox" name="events" value=(event)
+                            checked[ticked.iter().any(|it| it == event)];
+                        " " (words) " " span.mono.muted.small { (event) }
+                    }
+                }
+            }
+            @if let Some(complaint) = wrong { p.hint.bad { (complaint.words) } }
+            p.hint { (lang.say("都不选: 全部, 也包括以后新增的", "none ticked: all, also those that are \
+                new one day")) }
+        }
     }
 }
 
@@ -254,7 +292,7 @@ async fn saved(
     let input = WebhookInput::read(object(visit).fields()?)?;
     let form = &visit.form;
     let typed = |name| match name {
-        "events" => Some(listed(form.text(name)).join(", ")),
+        "events" => Some(events_of(form).join(", ")),
         name => form.ticked(name).then(|| form.text(name).to_owned()),
     };
     let changed = ChangedMeanwhile::unseen(form, &texts(endpoint), typed);
@@ -279,7 +317,6 @@ async fn page(
     let here = endpoint.map(|endpoint| format!("{ENTRY}/{}", endpoint.id));
     let action = here.as_ref().map_or_else(|| format!("{ENTRY}/new"), |to| format!("{to}/edit"));
     let now = endpoint.map(|endpoint| mark_of(&texts(endpoint))).unwrap_or_default();
-    let events = endpoint.map(|endpoint| endpoint.events.join(", ")).unwrap_or_default();
     let has_url = endpoint.is_none_or(|endpoint| !endpoint.url.is_empty());
     let names_owner = visit.is_admin() && endpoint.is_none();
     let body = html! {
@@ -301,10 +338,7 @@ async fn page(
                     .value(endpoint.map_or("", |endpoint| &endpoint.url))
                     .hint(lang.say("接收 POST 的地址", "where the POST goes"))))
             }
-            (fields.field(FormField::new("events", lang.say("事件", "Events"))
-                .value(&events)
-                .hint(lang.say("以逗号分隔, 留空: 全部。task.completed, task.failed, balance.low",
-                    "commas between; empty: all. task.completed, task.failed, balance.low"))))
+            (event_fields(lang, &fields, endpoint.map_or(&[], |endpoint| &endpoint.events)))
             div.buttons {
                 button.primary { (match endpoint {
                     Some(_) => lang.say("保存", "Save"),

@@ -118,6 +118,18 @@ pub(crate) fn datalist<'a>(id: &str, all: impl IntoIterator<Item = &'a str>) -> 
 pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
     let (zh, en) = match field {
         "again" => ("再次输入", "Again"),
+        "auto_ban" => ("连续失败时暂停", "Pause it while it keeps failing"),
+        "csv" => ("价格表", "Table"),
+        "custompass_status_mapping" => ("任务状态词", "Status words of tasks"),
+        "meters" => ("计量倍率", "Meters"),
+        "reference" => ("变动的名称", "Name of the movement"),
+        "refund_of" => ("退款的调用", "Call that is refunded"),
+        "reversal_of" => ("冲正的流水", "Line that is reversed"),
+        "secret" => ("签名密钥", "Secret"),
+        "status" => ("状态", "State"),
+        "tiers" => ("分档", "Tiers"),
+        "units" => ("计件", "Units"),
+        "unlimited_quota" => ("不限额度", "No limit of its own"),
         "allow_ips" => ("允许的地址", "Addresses it may be used from"),
         "amount" => ("金额", "Amount"),
         "base_url" => ("地址", "Address"),
@@ -162,7 +174,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "setting" => ("设置", "Setting"),
         "status_code_mapping" => ("状态码映射", "Status mapping"),
         "tag" => ("标签", "Tag"),
-        "threshold" => ("低于时回调", "Tell the webhooks below"),
+        "threshold" => ("余额低于此数时通知", "Notify when the balance is below"),
         "url" => ("回调地址", "Address"),
         "user" | "user_id" => ("用户", "User"),
         "username" => ("用户名", "User name"),
@@ -560,6 +572,16 @@ pub(crate) fn ranges(visit: &Visit) -> Markup {
     }
 }
 
+/// What is meant by a number of the range that is asked for: `Spent, 30 d`.
+pub(crate) fn of_range(visit: &Visit, zh: &str, en: &str) -> String {
+    let (span_zh, span) = match range(visit) {
+        "24h" => ("24 小时", "24 h"),
+        "7d" => ("7 天", "7 d"),
+        _ => ("30 天", "30 d"),
+    };
+    tell!(visit.lang(), "{span_zh}{zh}", "{en}, {span}")
+}
+
 /// The range that is asked for.
 pub(crate) fn range(visit: &Visit) -> &'static str {
     match visit.asked("range") {
@@ -585,7 +607,7 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
         "label": lang.say("消耗", "spent"), "values": of(|point| point.spent.0) })];
     if with_paid_in {
         lines.push(json!({
-            "label": lang.say("充值", "paid in"), "values": of(|point| point.paid_in.0) }));
+            "label": lang.say("充值 (右轴)", "paid in (right axis)"), "values": of(|point| point.paid_in.0) }));
     }
     let data = json!({ "times": times, "lines": lines });
     let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);

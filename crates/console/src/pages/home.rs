@@ -3,7 +3,7 @@
 use super::notice as notice_page;
 use super::overview::{lines, models_table, request, sums};
 use super::play::{self, CallingKey};
-use super::users::on_hold;
+use super::users::{available_and_held, on_hold};
 use crate::parts::{self, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
@@ -36,6 +36,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
             (tile(&charges, "Tokens", &html! { (show::count(sums.tokens)) }))
             (limits(&visit, &own))
         }
+        (available_and_held(visit.lang(), &own))
         @if own.quota <= Quota::ZERO {
             p.note { (visit.say("余额不足, 调用会被拒绝。", "There is nothing left: calls are refused."))
                 " " a href="/console/redeem" { (visit.say("兑换充值", "Redeem a code")) } }

@@ -2,7 +2,7 @@
 
 use super::{channel_live, guide, needs, period};
 use crate::folds::folds;
-use crate::parts::{self, range, ranges, tile};
+use crate::parts::{self, of_range, range, ranges, tile};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
@@ -99,10 +99,10 @@ fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attenti
     let whole = |number: i64| html! { (show::count(number)) };
     html! {
         div.tiles {
-            (tile(&paid_in, visit.say("充值", "Paid in"), &plain(sums.paid_in)))
-            (tile(&charges, visit.say("消耗", "Spent"), &plain(sums.spent)))
-            (tile(&charges, visit.say("计费调用", "Charged calls"), &whole(sums.calls)))
-            (tile(&charges, "Tokens", &whole(sums.tokens)))
+            (tile(&paid_in, &of_range(visit, "充值", "Paid in"), &plain(sums.paid_in)))
+            (tile(&charges, &of_range(visit, "消耗", "Spent"), &plain(sums.spent)))
+            (tile(&charges, &of_range(visit, "计费调用", "Charged calls"), &whole(sums.calls)))
+            (tile(&charges, &of_range(visit, " Tokens", "Tokens"), &whole(sums.tokens)))
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
                 &whole(attention.unfinished_tasks)))
             (tile("/console/doctor#nodes", visit.say("当前预扣", "On hold now"),

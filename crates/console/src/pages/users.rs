@@ -262,6 +262,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             (left_tile(lang, lang.say("今日剩余", "Left today"), user.spending.daily_left))
             (left_tile(lang, lang.say("本月剩余", "Left this month"), user.spending.monthly_left))
         }
+        (available_and_held(lang, &user))
         p.muted {
             (on_or_off(lang, user.status)) " · " (role_word(lang, user.role))
             " · " (lang.say("分组", "group")) " " (user.group)
@@ -342,6 +343,19 @@ pub(super) fn on_hold(visit: &Visit, user: &UserView) -> Markup {
         false => tell!(lang, "预扣中, 其中任务 {part}", "On hold, for tasks {part}"),
     };
     parts::tile(&to, &label, &value)
+}
+
+/// How the balance of the tile and that of the journal go together, while something is on hold.
+pub(super) fn available_and_held(lang: Lang, user: &UserView) -> Markup {
+    let held = user.held.unwrap_or(Quota::ZERO);
+    if held == Quota::ZERO {
+        return html! {};
+    }
+    let [available, all, held] = [user.quota, user.quota.sum_with(held), held].map(show::usd);
+    html! {
+        p.muted.small { (tell!(lang, "可用 {available} + 预扣中 {held} = 流水中的余额 {all}",
+            "{available} available + {held} on hold = {all}, the balance in the journal")) }
+    }
 }
 
 /// Why a balance is below zero: the line that took it there, as far as the page reaches.
@@ -525,7 +539,13 @@ fn journal_row(
     html! {
         tr id={ "line-" (line.id) } {
             td { (show::at(line.created_at)) }
-            td { (log_page::type_word(lang, &line.r#type).unwrap_or(&line.r#type)) }
+            td {
+                (log_page::type_word(lang, &line.r#type).unwrap_or(&line.r#type))
+                // Another line may name it.
+                @if matches!(line.r#type.as_str(), "topup" | "adjust" | "refund") {
+                    span.muted.small { " #" (line.id) }
+                }
+            }
             td.wrap { (log_page::subject(line, &log_page::words(lang, line))) }
             (show::moved_cell(line.delta))
             td.num.hide.muted {

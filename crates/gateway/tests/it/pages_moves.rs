@@ -29,6 +29,11 @@ on_both_databases! {
         assert!(page.contains("<span>Balance</span><b><span class=\"usd\">$15.00"), "{page}");
         assert!(page.contains("<span>On hold</span><b><span class=\"usd\">$2.00"), "{page}");
 
+        let both = "$15.00 available + $2.00 on hold = $17.00, the balance in the journal";
+        assert!(page.contains(both), "{page}");
+        let overview = root.get("/console?range=7d").await.expect(200).text();
+        assert!(overview.contains("<span>Charged calls, 7 d</span>"), "{overview}");
+
         let lot = "name=x&quota=%241&count=1&reason=a+prize";
         let code = root.send("/console/codes/new", lot).await.expect(200).text();
         let code = between(&code, "id=\"new-codes\">", "<").unwrap();

@@ -149,10 +149,15 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             (parts::complaint(lang, of_threshold))
             @let threshold = low.threshold.map(show::usd).unwrap_or_default();
             (FormFields::new(visit.lang(), &visit.form, of_threshold).field(
-                FormField::new("threshold", lang.say("低于时回调", "Tell the webhooks below"))
+                FormField::new("threshold", lang.say(
+                    "余额低于此数时通知", "Notify when the balance is below"
+                ))
                     .amount()
                     .value(&threshold)
-                    .hint(lang.say("美元; 留空不提醒", "dollars; empty: never"))))
+                    .hint(lang.say(
+                        "美元; 由回调的 balance.low 事件通知; 留空不通知",
+                        "dollars; your webhooks get the event balance.low; empty: never",
+                    ))))
             div.buttons { button { (lang.say("保存", "Save")) } }
         }
         h2.sec { (lang.say("访问令牌", "Access token")) }

@@ -43,8 +43,8 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     }
 }
 
-/// Least length of a reason.
-const REASON_CHARS: usize = 4;
+/// Least length of a reason, in letters; a Han character says as much as two.
+const REASON_LETTERS: usize = 4;
 
 /// Moves it, and says under which reference.
 async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String), AdminError> {
@@ -107,10 +107,11 @@ fn required_amount(form: &Form) -> Result<Quota, AdminError> {
 /// Why money moves: asked wherever it does.
 pub(super) fn reason(form: &Form) -> Result<&str, AdminError> {
     let reason = form.text("reason");
-    if reason.chars().count() < REASON_CHARS {
+    let letters = reason.chars().map(|c| if ('\u{2e80}'..).contains(&c) { 2 } else { 1 });
+    if letters.sum::<usize>() < REASON_LETTERS {
         return Err(AdminError::field(
             "reason",
-            "请写明原因, 至少 4 个字符",
+            "请写明原因, 至少 2 个汉字或 4 个字母",
             "needs at least 4 characters: it stays in the journal",
         ));
     }

@@ -15,7 +15,7 @@ const ENTRY: &str = "/console/api";
 const MAX_FOUND: usize = 40;
 
 /// What the sections are about.
-const SECTIONS: [(&str, &str, &str); 20] = [
+const SECTIONS: [(&str, &str, &str); 23] = [
     ("plane", "数据面: 模型与任务", "Data plane: models and tasks"),
     ("token", "令牌", "Keys"),
     ("log", "使用日志", "Log"),
@@ -36,6 +36,9 @@ const SECTIONS: [(&str, &str, &str); 20] = [
     ("doctor", "健康检查", "Health check"),
     ("node", "节点", "Nodes"),
     ("option", "设置", "Settings"),
+    ("events", "实时事件", "Events"),
+    ("notice", "公告", "Notice"),
+    ("setup", "开始使用", "First steps"),
 ];
 
 /// What can go wrong, wherever it is.

@@ -80,13 +80,18 @@ fn replaced(lang: Lang, old: &GroupView, new: &str) -> Markup {
     }
 }
 
+fn one_or_many(count: i64, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
 /// Who pays by a ratio.
 fn paying(lang: Lang, group: &GroupView) -> String {
     let (users, keys) = (group.members.users, group.members.keys);
+    let (user, key) = (one_or_many(users, "user"), one_or_many(keys, "key"));
     tell!(
         lang,
         "按它付费: {users} 个用户, {keys} 个令牌。",
-        "Paying by it: {users} users, {keys} keys."
+        "Paying by it: {users} {user}, {keys} {key}."
     )
 }
 

@@ -130,7 +130,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
 
 fn filter_bar(visit: &Visit) -> Markup {
     let lang = visit.lang();
-    let kinds = ["consume", "topup", "adjust", "refund", "precharge", "error", "manage"];
+    let kinds = ["consume", "topup", "adjust", "refund", "precharge", "error", "manage", "system"];
     let kinds = kinds.map(|kind| (kind, word_for(visit, kind)));
     filters(
         visit,

@@ -305,7 +305,7 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) ->
 fn deposit_fields(visit: &Visit, fields: &FormFields<'_>) -> Markup {
     let lang = visit.lang();
     let why = lang.say(
-        "有金额时必填, 至少 4 个字符; 记入流水",
+        "有金额时必填, 至少 2 个汉字或 4 个字母; 记入流水",
         "needed with an amount, at least 4 characters: it stays in the journal",
     );
     html! {

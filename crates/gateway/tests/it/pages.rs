@@ -407,6 +407,10 @@ on_both_databases! {
             }
         }
         assert_eq!(world.admin().user_quota(ann).await, quota + 2_500_001);
+        // Another amount under the same form is no second movement. Two Han characters say why.
+        let other = "direction=add&amount=%247&reason=%E8%B5%A0%E9%80%81&reference=a";
+        let refused = root.send(&path, other).await.expect(422).text();
+        assert!(refused.contains("this form has moved the balance already"), "{refused}");
         let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
         assert!(page.contains("the prize") && page.contains("+$5.000002"), "{page}");
         let reverse = attributes(&page, "href").into_iter().find(|to| to.contains("reverse="));
@@ -466,10 +470,13 @@ on_both_databases! {
         }
         let refund = attributes(&page, "href").into_iter().find(|to| to.contains("refund="));
         let refund = refund.unwrap();
-        assert!(root.get(&refund).await.expect(200).text().contains("value=\"$0.00016\""));
+        let page = root.get(&refund).await.expect(200).text();
+        assert!(page.contains("value=\"$0.00016\"") && page.contains("at most $0.00016;"), "{page}");
         let (to, _) = refund.split_once('?').unwrap();
         let form = format!("refund_of={}&reason=our+fault&reference=x", request.text("request_id"));
-        root.send(to, &format!("{form}&amount=90q")).await.expect(422);
+        let refused = root.send(to, &format!("{form}&amount=90q")).await.expect(422).text();
+        let words = "#f-amount\">Amount</a>: at most $0.00016: what the call cost";
+        assert!(refused.contains(words), "{refused}");
         root.send(to, &format!("{form}&amount=30q")).await.expect(303);
         assert_eq!(world.admin().user_quota(ann).await, 500_000 - 80 + 30);
 

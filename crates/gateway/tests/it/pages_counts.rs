@@ -19,7 +19,7 @@ on_both_databases! {
         admin.put("/api/group", &vip).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let list = root.get("/console/groups").await.expect(200).text();
-        assert!(list.contains("Paying by it: 1 users, 1 keys"), "{list}");
+        assert!(list.contains("Paying by it: 1 user, 1 key."), "{list}");
         // A group without a ratio is listed by who is in it, too.
         let (plain, set) = ("name=default#f-ratio", "Groups without a ratio pay the plain price.");
         assert!(list.contains(plain) && list.contains(set), "{list}");
@@ -34,7 +34,7 @@ on_both_databases! {
         let change = "group_name=vip&ratio=0.7&replaces=0.8";
         root.send("/console/groups", change).await.expect(303);
         let late = root.send("/console/groups", "group_name=vip&ratio=0.6&replaces=0.8").await;
-        assert!(late.expect(409).text().contains("Paying by it: 1 users"));
+        assert!(late.expect(409).text().contains("Paying by it: 1 user"));
         root.get("/console/groups?edit=none").await.expect(200);
         world.close().await;
     }

@@ -200,6 +200,53 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_form_asks_and_warns_in_time(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        // Who may not change a user learns it before typing.
+        let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
+        world.admin().user(adam).await;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        for form in ["edit", "adjust"] {
+            adam.get(&format!("/console/users/1/{form}")).await.expect(403);
+            adam.get(&format!("/console/users/{ann}/{form}")).await.expect(200);
+        }
+        // A deletion asks by a page, where no script has asked.
+        let prices = "SELECT count(*) FROM abilities WHERE model_name = 'chat'";
+        let list = root.get("/console/prices").await.expect(200).text();
+        assert!(list.contains("name=\"asks\" value=\"Delete the price of chat?"), "{list}");
+        let delete = "/console/prices/delete?model=chat";
+        let page = root.send(delete, "asks=Delete+it%3F").await.expect(200).text();
+        assert!(page.contains("Delete it?") && page.contains(delete), "{page}");
+        assert!(!page.contains("name=\"asks\""), "{page}");
+        assert_eq!(world.db.i64(prices).await, 1);
+        root.send(delete, "").await.expect(303);
+        assert_eq!(world.db.i64(prices).await, 0);
+        // A form in which nothing was typed has nothing wrong with it.
+        let preview = "/console/prices/preview";
+        let empty = root.send(preview, "kind=use&unit=usd&prompt_tokens=1000").await.expect(200);
+        assert_eq!(empty.text(), "");
+        let typed = root.send(preview, "kind=use&unit=usd&prompt_million=x").await.expect(200);
+        assert!(typed.text().contains("Prompt $/M"), "{}", typed.text());
+        // Names that nothing knows are said, and saved.
+        let form = "name=k&group=vpi&models=draw%2Cdrwa";
+        let made = root.send("/console/keys/new", form).await.expect(200).text();
+        for words in ["knows the group vpi", "No enabled channel serves: drwa<"] {
+            assert!(made.contains(words), "{words}: {made}");
+        }
+        // Events are boxes to tick.
+        let page = root.get("/console/webhooks/new").await.expect(200).text();
+        assert_eq!(page.matches("type=\"checkbox\" name=\"events\"").count(), 3, "{page}");
+        let form = "url=https%3A%2F%2Fu.example%2Fhook&events=task.failed&events=balance.low";
+        root.send("/console/webhooks/new", form).await.expect(200);
+        let made = world.admin().get("/api/webhook").await;
+        let events = &made[0]["events"];
+        assert_eq!(events, &json!(["task.failed", "balance.low"]), "{made}");
+        let page = root.get("/console/webhooks/1/edit").await.expect(200).text();
+        assert_eq!(page.matches(" checked").count(), 2, "{page}");
+        world.close().await;
+    }
+
     async fn a_form_that_is_sent_again_makes_nothing_twice(db: TestDb) {
         let (world, _) = lively(db).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;

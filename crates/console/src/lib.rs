@@ -12,6 +12,7 @@ mod folds;
 mod form;
 mod formula;
 mod gate;
+mod kept;
 mod lang;
 mod meanings;
 mod notes;

@@ -2,6 +2,7 @@
 
 use crate::form::{Complaint, Form};
 use crate::gate::{self, TASTE_SECONDS};
+use crate::kept::KeptForm;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
@@ -22,7 +23,24 @@ const LOGIN: &str = "/console/login";
 pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> PageReply {
     let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let next = asked.into_owned().find(|(name, _)| name == "next").map(|(_, to)| to);
-    page(taste, StatusCode::OK, ("", &inside(next.as_deref().unwrap_or_default())), None)
+    page(taste, StatusCode::OK, ("", &inside(next.as_deref().unwrap_or_default())), (None, None))
+}
+
+/// The login after a session has ended, which carries the form that was sent without it.
+pub(super) fn with_form(taste: Taste, next: &str, kept: &KeptForm) -> PageReply {
+    let ended = Complaint {
+        field: String::new(),
+        words: taste
+            .lang
+            .say(
+                "登录已失效, 请重新登录; 填写的内容会保留, 密码与密钥除外",
+                "the session has ended: log in again. What you typed is kept, but for passwords \
+                 and keys",
+            )
+            .to_owned(),
+    };
+    let status = StatusCode::UNAUTHORIZED;
+    page(taste, status, ("", &inside(next)), (Some(&ended), Some(kept)))
 }
 
 /// `POST /console/login`
@@ -48,7 +66,12 @@ pub(crate) async fn enter(
     let done = done.map_err(|error| AdminError::System(error.to_string()))?;
     match done {
         Ok(LoggedIn { token, .. }) => {
-            let mut response = go_to(&next);
+            let mut response = match KeptForm::carried(&form) {
+                Some(kept) => {
+                    kept_page(taste, &kept, &session_cookie::csrf_token(token.expose()), &next)
+                }
+                None => go_to(&next),
+            };
             let cookie = session_cookie::set(token.expose(), secure)?;
             response.headers_mut().insert(SET_COOKIE, cookie);
             Ok(response)
@@ -61,13 +84,25 @@ pub(crate) async fn enter(
                 _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
             };
             let complaint = Complaint::of(error, taste.lang)?;
-            let mut response = page(taste, status, (&name, &next), Some(&complaint));
+            let mut response = page(
+                taste,
+                status,
+                (&name, &next),
+                (Some(&complaint), KeptForm::carried(&form).as_ref()),
+            );
             if let Some(seconds) = wait {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             Ok(response)
         }
     }
+}
+
+/// Asks who has logged in again whether the form that was kept is to be sent.
+fn kept_page(taste: Taste, kept: &KeptForm, csrf: &str, next: &str) -> PageReply {
+    let title = taste.lang.say("提交填写的内容", "Send what you typed");
+    let content = html! { h1 { (title) } (kept.show(taste.lang, csrf, next)) };
+    shell::bare(taste, StatusCode::OK, title, content)
 }
 
 /// An address of the console, or its front page: no login leads elsewhere.
@@ -79,7 +114,7 @@ fn page(
     taste: Taste,
     status: StatusCode,
     (name, next): (&str, &str),
-    complaint: Option<&Complaint>,
+    (complaint, kept): (Option<&Complaint>, Option<&KeptForm>),
 ) -> PageReply {
     let lang = taste.lang;
     let content = html! {
@@ -88,6 +123,7 @@ fn page(
         form.form method="post" action="/console/login" {
             (parts::complaint(lang, complaint))
             input type="hidden" name="next" value=(next);
+            @if let Some(kept) = kept { (kept.carry()) }
             div.field {
                 label for="username" { (lang.say("用户名", "User name")) }
                 input #username name="username" value=(name) required autocomplete="username"

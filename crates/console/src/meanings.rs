@@ -462,6 +462,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("What went wrong, in words.", "错误说明。"),
     ("When it began to count, in seconds since 1970.", "开始计数的时间, Unix 秒。"),
+    (
+        "What the client said it is when it logged in; empty: nothing.",
+        "登录时客户端自报的名称, 空: 没有。",
+    ),
     ("When it began, in seconds since 1970.", "开始时间, Unix 秒。"),
     ("When it ended, in seconds since 1970.", "结束时间, Unix 秒。"),
     ("When it ended; 0: not yet.", "结束时间; 0: 尚未结束。"),

@@ -3,7 +3,7 @@
 use super::envelope::{ApiFailure, ApiResult, done, many, one};
 use super::extract::{CallingActor, JsonBody, PathId, PathIdAndName, PathName};
 use crate::ops::own_sessions;
-use crate::ops::session::{self, LoggedIn};
+use crate::ops::session::{self, LoggedIn, LoginClient};
 use crate::{AdminError, AdminState, Fields, Page, check_site, session_cookie};
 use axum::Extension;
 use axum::extract::{FromRequestParts, State};
@@ -63,10 +63,10 @@ pub(super) async fn login(
     // A page of another site could log its visitor in as somebody else.
     check_site(&headers)?;
     let peer = known(peer)?;
-    let client = state.logins.client(peer, &headers);
+    let client = LoginClient::new(state.logins.client(peer, &headers), &headers);
     let (username, password) = read(fields)?;
     let username = username.trim();
-    let LoggedIn { actor, token } = session::login(&state, client, username, password).await?;
+    let LoggedIn { actor, token } = session::login(&state, &client, username, password).await?;
     let mut response = one(Welcome {
         id: actor.user_id,
         username: actor.username,

@@ -23,6 +23,8 @@ pub struct SessionView {
     pub created_at: i64,
     /// When it was last used, within a minute.
     pub used_at: i64,
+    /// What the client said it is when it logged in; empty: nothing.
+    pub user_agent: String,
     /// Whether it is the one that asks.
     pub current: bool,
 }
@@ -51,6 +53,7 @@ pub async fn list(
             id: id_of(&hash),
             created_at: exact::seconds(row.get::<UnixMs>("created_at")?),
             used_at: exact::seconds(row.get::<UnixMs>("used_at")?),
+            user_agent: row.get("user_agent")?,
             current: current.is_some_and(|current| current[..] == hash[..]),
         })
     };
@@ -59,7 +62,7 @@ pub async fn list(
 
 async fn alive(state: &AdminState, user_id: UserId) -> Result<Vec<Row>, StoreError> {
     let now = state.clock.now();
-    let sql = "SELECT token_hash, created_at, used_at FROM sessions
+    let sql = "SELECT token_hash, created_at, used_at, user_agent FROM sessions
         WHERE user_id = $1 AND created_at > $2 AND used_at > $3 ORDER BY used_at DESC";
     let (made_after, used_after) = (now.plus_ms(-LIFETIME_MS), now.plus_ms(-IDLE_MS));
     let params = [user_id.into(), made_after.into(), used_after.into()];

@@ -4,6 +4,8 @@ use crate::ops::failed_login::{self, Door};
 use crate::ops::record::{self, Subject};
 use crate::{Actor, AdminError, AdminState, password, random};
 use domain::{DAY_MS, HOUR_MS, UnixMs, UserId};
+use http::HeaderMap;
+use http::header::USER_AGENT;
 use serde_json::json;
 use std::net::IpAddr;
 use store::{Row, Secret, Statement, StoreError, Value};
@@ -37,33 +39,54 @@ pub struct ActiveSession {
     pub language: Option<String>,
 }
 
-/// Begins a session of the user who has this name and password, for the client at this address.
+/// Who logs in, as far as the connection tells: from where, and what it says that it is.
+#[derive(Clone, Debug)]
+pub struct LoginClient {
+    /// The client's address.
+    pub address: IpAddr,
+    /// Its `User-Agent`; empty: it says none.
+    pub user_agent: String,
+}
+
+/// Most characters of a `User-Agent` that are kept.
+const MAX_AGENT_CHARS: usize = 256;
+
+impl LoginClient {
+    /// A client at this address, with the headers that it sent.
+    #[must_use]
+    pub fn new(address: IpAddr, headers: &HeaderMap) -> Self {
+        let said = headers.get(USER_AGENT).and_then(|said| said.to_str().ok()).unwrap_or_default();
+        Self { address, user_agent: said.chars().take(MAX_AGENT_CHARS).collect() }
+    }
+}
+
+/// Begins a session of the user who has this name and password, for this client.
 /// Unknown users and wrong passwords get the same answer, after the same time.
 ///
 /// # Errors
 /// When they don't match, there were too many attempts, or the database fails.
 pub async fn login(
     state: &AdminState,
-    client: IpAddr,
+    client: &LoginClient,
     username: &str,
     password: Secret,
 ) -> Result<LoggedIn, AdminError> {
     let ended = attempt(state, client, username, password).await;
     if let Err(error) = &ended {
-        failed_login::tell(state, Door::Login, client, username, error).await?;
+        failed_login::tell(state, Door::Login, client.address, username, error).await?;
     }
     ended
 }
 
 async fn attempt(
     state: &AdminState,
-    client: IpAddr,
+    client: &LoginClient,
     username: &str,
     password: Secret,
 ) -> Result<LoggedIn, AdminError> {
-    let now = state.clock.now();
-    state.logins.take_address(client, now).await?;
-    state.logins.take_name(username, client, now).await?;
+    let (now, address) = (state.clock.now(), client.address);
+    state.logins.take_address(address, now).await?;
+    state.logins.take_name(username, address, now).await?;
     let sql = "SELECT id, username, role, status, \"group\", password_hash FROM users \
          WHERE username = $1 AND deleted_at IS NULL";
     let rows = state.db.read(sql, &[username.into()]).await?;
@@ -81,8 +104,8 @@ async fn attempt(
     }
     let actor = actor(user)?;
     let token = random::session()?;
-    begin(state, &actor, store::key_hash(&token), hash).await?;
-    state.logins.name_is_right(username, client);
+    begin(state, &actor, (store::key_hash(&token), &client.user_agent), hash).await?;
+    state.logins.name_is_right(username, address);
     Ok(LoggedIn { actor, token: Secret::new(token) })
 }
 
@@ -90,7 +113,7 @@ async fn attempt(
 async fn begin(
     state: &AdminState,
     actor: &Actor,
-    session: [u8; 32],
+    (session, user_agent): ([u8; 32], &str),
     hash: String,
 ) -> Result<(), AdminError> {
     let now = state.clock.now();
@@ -104,9 +127,16 @@ async fn begin(
         vec![actor.user_id.into(), (MAX_PER_USER - 1).into()],
     );
     let begun = Statement::new(
-        "INSERT INTO sessions (token_hash, user_id, created_at, used_at) SELECT $1, id, $2, $2 \
+        "INSERT INTO sessions (token_hash, user_id, created_at, used_at, user_agent) \
+         SELECT $1, id, $2, $2, $5 \
          FROM users WHERE id = $3 AND password_hash = $4 AND status = 1 AND deleted_at IS NULL",
-        vec![Value::from(&session), now.into(), actor.user_id.into(), hash.into()],
+        vec![
+            Value::from(&session),
+            now.into(),
+            actor.user_id.into(),
+            hash.into(),
+            user_agent.into(),
+        ],
     )
     .expecting(1);
     let told = ("user.login", format!("用户 {} 登录", actor.username));

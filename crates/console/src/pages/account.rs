@@ -76,7 +76,12 @@ pub(super) fn sessions_table(visit: &Visit, sessions: &[SessionView], entry: &st
                 tbody {
                     @for session in sessions {
                         tr {
-                            td.mono { (session.id) }
+                            td title=(session.user_agent) {
+                                @match browser(&session.user_agent) {
+                                    Some(browser) => (browser),
+                                    None => span.mono { (session.id) },
+                                }
+                            }
                             td { (show::at(session.created_at)) }
                             td { (show::ago(session.used_at)) }
                             td.acts {
@@ -91,6 +96,35 @@ pub(super) fn sessions_table(visit: &Visit, sessions: &[SessionView], entry: &st
                 }
             } }))
         }
+    }
+}
+
+/// A browser and its system, by what it says of itself: `Firefox · Windows`. Of those whose names
+/// are in that of another, the more special one comes first.
+fn browser(agent: &str) -> Option<String> {
+    const BROWSERS: [(&str, &str); 7] = [
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("CriOS/", "Chrome"),
+        ("Safari/", "Safari"),
+        ("curl/", "curl"),
+    ];
+    const SYSTEMS: [(&str, &str); 6] = [
+        ("Android", "Android"),
+        ("iPhone", "iOS"),
+        ("iPad", "iOS"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let named = |all: &[(&str, &'static str)]| {
+        all.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name)
+    };
+    match (named(&BROWSERS), named(&SYSTEMS)) {
+        (Some(browser), Some(system)) => Some(format!("{browser} · {system}")),
+        (browser, system) => browser.or(system).map(str::to_owned),
     }
 }
 

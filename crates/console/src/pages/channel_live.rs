@@ -208,8 +208,8 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
         h2.sec {
             (lang.say("调用", "Calls"))
             small {
-                (tell!(lang, "节点 {} 的最近一小时, 图为三小时",
-                    "the last hour of the node {}; of the chart three", node.node))
+                (tell!(lang, "节点 {}: 数字为最近一小时, 图为三小时",
+                    "of the node {}: the tiles of the last hour, the chart of three", node.node))
             }
         }
         (tiles(visit, node))

@@ -8,7 +8,7 @@ use crate::parts;
 use crate::shell;
 use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to, is_page, page_of, step};
 use admin::ops::language;
-use admin::ops::session::{self, LoggedIn};
+use admin::ops::session::{self, LoggedIn, LoginClient};
 use admin::{AdminError, AdminState, BodyShare, session_cookie};
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -52,14 +52,14 @@ pub(crate) async fn enter(
     let (parts, body) = request.into_parts();
     let peer = gate::peer(&parts.extensions)?;
     let form = Form::read(body, &BodyShare::of_nameless(&state.budget)).await?;
-    let client = state.logins.client(peer, &parts.headers);
+    let client = LoginClient::new(state.logins.client(peer, &parts.headers), &parts.headers);
     let secure = state.logins.over_https(peer, &parts.headers);
     let (name, next) = (form.text("username").to_owned(), inside(form.text("next")));
     // A password may begin or end with a blank.
     let password = form.all("password").next().unwrap_or_default().to_owned();
     let job = {
         let (state, name) = (state.clone(), name.clone());
-        async move { session::login(&state, client, &name, Secret::new(password)).await }
+        async move { session::login(&state, &client, &name, Secret::new(password)).await }
     };
     // A login goes to its end, also when the browser does not wait for it.
     let done = state.jobs.spawn(job).await;

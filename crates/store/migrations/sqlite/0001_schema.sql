@@ -616,7 +616,8 @@ CREATE TABLE sessions (
     token_hash BLOB    PRIMARY KEY,
     user_id    INTEGER NOT NULL REFERENCES users (id),
     created_at INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
-    used_at    INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
+    used_at    INTEGER NOT NULL DEFAULT (CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)),
+    user_agent TEXT    NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX sessions_user ON sessions (user_id);
 

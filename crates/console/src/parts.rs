@@ -607,7 +607,8 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
         "label": lang.say("消耗", "spent"), "values": of(|point| point.spent.0) })];
     if with_paid_in {
         lines.push(json!({
-            "label": lang.say("充值 (右轴)", "paid in (right axis)"), "values": of(|point| point.paid_in.0) }));
+            "label": lang.say("充值 (右轴)", "paid in (right axis)"),
+            "values": of(|point| point.paid_in.0) }));
     }
     let data = json!({ "times": times, "lines": lines });
     let used = series.points.iter().filter(|point| point.calls != 0 || point.paid_in.0 != 0);

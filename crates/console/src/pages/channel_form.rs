@@ -246,11 +246,11 @@ fn upstream_fields(
             }
             (fields.choice(("protocol", lang.say("协议", "Protocol")), protocol, &protocols))
             p.hint { (lang.say(
-                "上游说哪种 API: OpenAI 兼容的选 openai, 其他厂商选其名; 不在其中的选 custompass, \
+                "上游说哪种 API: OpenAI 兼容的选 openai, 其他厂商选其名; 其余的选 custompass, \
                  它把 /pass/模型 原样转给任何 HTTP 服务。",
-                "Which API the upstream speaks: openai for all that is compatible with it, a vendor \
-                 by its name, and custompass for any other HTTP service, to which /pass/MODEL is \
-                 passed as it is.",
+                "Which API the upstream speaks: openai for all that is compatible with it, a \
+                 vendor by its name, and custompass for any other HTTP service, to which \
+                 /pass/MODEL is passed as it is.",
             )) " " a href="/console/protocols" { (lang.say("各协议的说明", "What each is for")) } }
             (fields.field(FormField::new("base_url", lang.say("地址", "Address"))
                 .required()

@@ -243,7 +243,7 @@ on_both_databases! {
         let events = &made[0]["events"];
         assert_eq!(events, &json!(["task.failed", "balance.low"]), "{made}");
         let page = root.get("/console/webhooks/1/edit").await.expect(200).text();
-        assert_eq!(page.matches(" checked").count(), 2, "{page}");
+        assert_eq!(page.matches(" checked>").count(), 2, "{page}");
         world.close().await;
     }
 

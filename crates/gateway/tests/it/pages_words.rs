@@ -99,7 +99,7 @@ on_both_databases! {
             between(&page, "<main", "</main>").unwrap()
         };
         let health = zh("/console/doctor").await;
-        let checks: Vec<_> = cells(&health).into_iter().filter(|row| row.len() == 4).collect();
+        let checks: Vec<_> = cells(&health).into_iter().filter(|row| row.len() == 5).collect();
         assert!(checks.len() > 8, "{health}");
         for row in checks {
             assert!(has_han(&row[0]) || row[0] == "Redis", "{row:?}");
@@ -109,7 +109,7 @@ on_both_databases! {
         }
         assert!(health.contains("/console/users?sort=quota&amp;order=asc"), "{health}");
         let settings = zh("/console/settings").await;
-        for row in cells(&settings).into_iter().filter(|row| row.len() == 4) {
+        for row in cells(&settings).into_iter().filter(|row| row.len() == 5) {
             assert!(has_han(&row[2]), "{row:?}");
         }
         assert!(!settings.contains("其他</h2>"), "each setting has its section: {settings}");

@@ -413,6 +413,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
     ("What the client named as the model.", "客户端所写的模型。"),
     (
+        "What the client said it is when it logged in; empty: nothing.",
+        "登录时客户端自报的名称, 空: 没有。",
+    ),
+    (
         "What the client was told, in Chinese; empty: the upstream's own words, or nothing.",
         "客户端看到的说明, 中文; 空: 上游的原话, 或没有说明。",
     ),
@@ -462,10 +466,6 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("What went wrong, in words.", "错误说明。"),
     ("When it began to count, in seconds since 1970.", "开始计数的时间, Unix 秒。"),
-    (
-        "What the client said it is when it logged in; empty: nothing.",
-        "登录时客户端自报的名称, 空: 没有。",
-    ),
     ("When it began, in seconds since 1970.", "开始时间, Unix 秒。"),
     ("When it ended, in seconds since 1970.", "结束时间, Unix 秒。"),
     ("When it ended; 0: not yet.", "结束时间; 0: 尚未结束。"),

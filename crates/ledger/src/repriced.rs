@@ -26,14 +26,31 @@ impl ChargedLine {
         let Pricing::Priced(price) = Pricing::freeze(Some(row), then.group, then.user).ok()? else {
             return None;
         };
-        let is_known = match &price.schedule {
-            Some(schedule) if schedule.reads_requests() => false,
-            Some(_) => !price.is_by_use() || self.usage.meters.is_some(),
-            None => {
-                !price.is_by_use() || self.usage.prompt_tokens + self.usage.completion_tokens > 0
+        price.charge(&self.usage).ok().filter(|_| self.says_all(then, &price))
+    }
+
+    /// Whether the line says all that a price depends on.
+    fn says_all(&self, then: &FrozenPrice, price: &FrozenPrice) -> bool {
+        if price.schedule.as_ref().is_some_and(|schedule| schedule.reads_requests()) {
+            return false;
+        }
+        // Tokens are not estimated for a price of units alone.
+        let has_tokens = !then.is_of_units() || self.usage.counts_tokens();
+        match &price.schedule {
+            _ if !price.is_by_use() => true,
+            None => has_tokens && self.usage.prompt_tokens + self.usage.completion_tokens > 0,
+            Some(schedule) => {
+                // A request's own counts are kept of units that had a price: of others, none is
+                // another thing than zero.
+                let kept = then.schedule.as_ref().map(|schedule| schedule.units());
+                let is_kept = |unit| kept.is_some_and(|kept| kept.iter().any(|it| it.0 == unit));
+                let mut units = schedule.units().iter().map(|(unit, _)| *unit);
+                self.usage.meters.as_ref().is_some_and(|counted| {
+                    (has_tokens || price.is_of_units())
+                        && units.all(|unit| is_kept(unit) || counted.get(unit).is_some())
+                })
             }
-        };
-        price.charge(&self.usage).ok().filter(|_| is_known)
+        }
     }
 }
 
@@ -77,7 +94,8 @@ fn charged(row: &Row) -> Result<ChargedLine, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Ratio;
+    use domain::{Meter, Meters, Ratio, Schedule};
+    use std::sync::Arc;
 
     fn row(fixed: Option<i64>, ratio: Option<&str>) -> PriceRow {
         PriceRow {
@@ -110,5 +128,49 @@ mod tests {
         assert_eq!(called.at(&row(None, Some("3"))), None);
         assert_eq!(ChargedLine { by_formula: false, ..used.clone() }.at(&row(Some(1), None)), None);
         assert_eq!(ChargedLine { price: None, ..used }.at(&row(Some(1), None)), None);
+    }
+
+    /// A price with meters and units.
+    fn scheduled(ratio: Option<&str>, meters: &str, units: &str) -> PriceRow {
+        let schedule = Schedule::parse(meters, units, "").unwrap().map(Arc::new);
+        PriceRow { schedule, ..row(None, ratio) }
+    }
+
+    /// A charge at a price with a schedule, whose line counts this.
+    fn counted(then: &PriceRow, counts: &[(Meter, i64)]) -> ChargedLine {
+        let meters: Meters = counts.iter().copied().collect();
+        let usage = meters.usage().unwrap_or_default();
+        let usage = Usage { meters: Some(Box::new(meters)), ..usage };
+        let half = "0.5".parse().unwrap();
+        let Ok(Pricing::Priced(price)) = Pricing::freeze(Some(then), half, Ratio::ONE) else {
+            panic!("no price");
+        };
+        let charged = price.charge(&usage).unwrap();
+        ChargedLine { charged, price: Some(price), usage, by_formula: true }
+    }
+
+    #[test]
+    fn what_was_not_counted_then_is_left_out() {
+        let spoken = scheduled(Some("1"), r#"{"audio_out":2}"#, "");
+        let line = counted(&spoken, &[(Meter::Input, 10), (Meter::AudioOut, 5)]);
+        assert!(line.at(&spoken).is_some());
+        // Characters may have been asked for, and were not kept.
+        let with_characters = scheduled(Some("1"), r#"{"audio_out":2}"#, r#"{"characters":100}"#);
+        assert_eq!(line.at(&with_characters), None);
+        let kept = counted(&with_characters, &[(Meter::Input, 10)]);
+        assert_eq!(kept.at(&with_characters), Some(Quota(5)));
+        // What was counted in the reply is known, whatever the price was.
+        let found = counted(&spoken, &[(Meter::Input, 10), (Meter::Characters, 3)]);
+        assert_eq!(found.at(&with_characters), Some(Quota(155)));
+
+        // No tokens were estimated for a price of units alone.
+        let of_units = scheduled(None, "", r#"{"images":100}"#);
+        let with_tokens = scheduled(Some("1"), "", r#"{"images":100}"#);
+        let drawn = counted(&of_units, &[(Meter::Images, 2)]);
+        assert_eq!(drawn.at(&of_units), Some(Quota(100)));
+        assert_eq!(drawn.at(&with_tokens), None);
+        assert_eq!(drawn.at(&row(None, Some("1"))), None);
+        let both = counted(&of_units, &[(Meter::Images, 2), (Meter::Input, 10)]);
+        assert_eq!(both.at(&with_tokens), Some(Quota(105)));
     }
 }

@@ -60,8 +60,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Enabled channels that serve it.", "服务该分组的启用渠道数。"),
     (
-        "Enabled channels that serve the model; of a pattern, a model that it prices.",
-        "提供该模型的启用渠道数; 若是通配名称, 提供其定价的模型的渠道数。",
+        "Enabled channels that serve the model; of a pattern, a model that it prices. Of one price \
+         alone it is left out.",
+        "提供该模型的启用渠道数; 若是通配名称, 提供其定价的模型的渠道数。单独读取一个价格时没有此项。",
     ),
     (
         "Enabled channels that the node that answers pauses now, because they fail; at most 50.",
@@ -315,7 +316,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The rows.", "各行。"),
     ("The same in English.", "同上, 英文。"),
     ("The same of 95 in a hundred.", "同上, 95% 的请求。"),
-    ("The same with the numbers of the call.", "同上, 代入该次调用的数值。"),
+    (
+        "The same with the numbers of the call; `null` as its charge.",
+        "同上, 代入该次调用的数值; 与费用同为 `null`。",
+    ),
     (
         "The status that the client got; null: it had gone.",
         "客户端收到的状态码; null: 客户端已断开。",
@@ -400,8 +404,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ("What it is worth.", "面值。"),
     ("What it was charged in the end.", "最终的费用。"),
     (
-        "What its calls cost in the last 30 days, today included: of whole days in UTC.",
-        "最近 30 天 (含今天, 按 UTC 整日) 其调用的费用。",
+        "What its calls cost in the last 30 days, today included: of whole days in UTC. Of one \
+         price alone it is left out.",
+        "最近 30 天 (含今天, 按 UTC 整日) 其调用的费用。单独读取一个价格时没有此项。",
     ),
     ("What may stand there.", "允许的值。"),
     (
@@ -409,7 +414,11 @@ const MEANINGS: &[(&str, &str)] = &[
         "余额的变动: `opening` 加上各项金额等于 `closing`。",
     ),
     ("What of it goes back to the balances.", "从中退还到余额的金额。"),
-    ("What the call costs.", "该调用的费用。"),
+    (
+        "What the call costs; `null` of a price of units alone, of which a call in tokens counts \
+         none.",
+        "该调用的费用; 只按单位计价时为 `null`, 因为按 Tokens 试算的调用不含这些单位。",
+    ),
     ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
     ("What the client named as the model.", "客户端所写的模型。"),
     (

@@ -143,6 +143,13 @@ impl Visit {
         self.with_both((name, value), ("done", ""))
     }
 
+    /// The same page of this list with one parameter changed.
+    pub(crate) fn on_this_page(&self, name: &str, value: &str) -> String {
+        let kept = self.asked.iter().filter(|(key, _)| key != name);
+        let kept = kept.map(|(key, old)| (key.as_str(), old.as_str()));
+        address(&self.path, kept.chain([(name, value)]))
+    }
+
     /// This address with two parameters changed.
     pub(crate) fn with_both(&self, one: (&str, &str), other: (&str, &str)) -> String {
         let gone = [one.0, other.0, "page", "p"];
@@ -188,6 +195,14 @@ pub(crate) fn address<'a>(path: &str, pairs: impl Iterator<Item = (&'a str, &'a 
     }
     let query = query.finish();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// An address without these parameters.
+pub(crate) fn without(old: &str, names: &[&str]) -> String {
+    let (path, query) = old.split_once('?').unwrap_or((old, ""));
+    let query: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let kept = query.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    address(path, kept.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// The page of the console that an address is of, on whichever host, without what was just done.

@@ -35,6 +35,42 @@ pub fn lists<'a>(list: impl IntoIterator<Item = &'a String>, name: &str) -> bool
     list.into_iter().any(|item| item == name || is_pattern(item) && matches(item, name))
 }
 
+/// Whether some name fits both patterns.
+#[must_use]
+pub fn overlap(one: &str, other: &str) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if segments_overlap(one, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// From the ends to the starts: whether what is left of both can be the same text.
+fn segments_overlap(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut after = vec![false; other.len() + 1];
+    for at in (0..=one.len()).rev() {
+        let mut here = vec![false; other.len() + 1];
+        for of_other in (0..=other.len()).rev() {
+            let (left, right) = (one.get(at), other.get(of_other));
+            let right_on = right.is_some() && here[of_other + 1];
+            let left_on = left.is_some() && after[of_other];
+            here[of_other] = match (left, right) {
+                (None, None) => true,
+                // A star ends, or takes what the other one has.
+                (Some(b'*'), _) | (_, Some(b'*')) => left_on || right_on,
+                (Some(left), Some(right)) => left == right && after[of_other + 1],
+                _ => false,
+            };
+        }
+        after = here;
+    }
+    after[0]
+}
+
 /// Each text between two `*` is found where it comes first, which leaves most room for the rest.
 fn segment_matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
@@ -53,7 +89,7 @@ fn segment_matches(pattern: &str, name: &str) -> bool {
 
 /// Patterns, each with what it stands for, in the order in which they count: the longest first.
 #[derive(Clone, Debug)]
-pub(crate) struct Patterns<T>(Vec<(String, T)>);
+pub struct Patterns<T>(Vec<(String, T)>);
 
 impl<T> Default for Patterns<T> {
     fn default() -> Self {
@@ -63,7 +99,8 @@ impl<T> Default for Patterns<T> {
 
 impl<T> Patterns<T> {
     /// Sorts. Of two that are as long the first by name counts, on every node.
-    pub(crate) fn new(mut patterns: Vec<(String, T)>) -> Self {
+    #[must_use]
+    pub fn new(mut patterns: Vec<(String, T)>) -> Self {
         patterns.sort_by(|(one, _), (other, _)| {
             (Reverse(one.len()), one).cmp(&(Reverse(other.len()), other))
         });
@@ -71,7 +108,8 @@ impl<T> Patterns<T> {
     }
 
     /// What the longest pattern stands for that a name fits.
-    pub(crate) fn find(&self, name: &str) -> Option<&T> {
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&T> {
         self.0.iter().find(|(pattern, _)| matches(pattern, name)).map(|(_, it)| it)
     }
 }
@@ -102,6 +140,28 @@ mod tests {
             ("GPT-*", "gpt-4", false),
         ] {
             assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_where_a_name_fits_both() {
+        for (one, other, do_overlap) in [
+            ("gpt-*", "gpt-4*", true),
+            ("gpt-4*", "gpt-5*", false),
+            ("*-mini", "gpt-*", true),
+            ("*-mini", "gpt-4", false),
+            ("gpt-4-mini", "*-mini", true),
+            ("a*b", "a*c", false),
+            ("a*b*", "a*c", true),
+            ("*", "*", true),
+            ("*", "org/*", false),
+            ("org/*", "*/m", true),
+            ("org/a*", "org/b*", false),
+            ("**x", "*y*", true),
+            ("m", "m", true),
+        ] {
+            assert_eq!(overlap(one, other), do_overlap, "{one} {other}");
+            assert_eq!(overlap(other, one), do_overlap, "{other} {one}");
         }
     }
 

@@ -3,9 +3,8 @@
 use crate::exact::Decimal;
 use crate::fields::Fields;
 use crate::ops::channel::TYPE_CUSTOM_PASS;
-use crate::ops::log::lately;
+use crate::ops::price_demand;
 use crate::ops::record::{self, Subject};
-use crate::ops::unpriced::served_models;
 use crate::page::{Page, PageRequest, Query, Where, anywhere};
 use crate::{Actor, AdminError, AdminState, exact};
 use domain::{
@@ -14,9 +13,9 @@ use domain::{
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::patterns::{self, can_match, is_pattern};
+use store::patterns::{can_match, is_pattern};
 use store::{Row, Statement, StoreError, Value};
 use utoipa::ToSchema;
 
@@ -75,18 +74,14 @@ pub struct AbilityView {
     pub tiers: Box<RawValue>,
     /// When it was last set through the API, in seconds since 1970.
     pub updated_at: i64,
-    /// Who serves the model, and what it is worth.
-    #[serde(flatten)]
-    pub demand: ModelDemand,
-}
-
-/// How much a price is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct ModelDemand {
-    /// Enabled channels that serve the model; of a pattern, a model that it prices.
-    pub channels: i64,
-    /// What its calls cost in the last 30 days, today included: of whole days in UTC.
-    pub used_30d: Quota,
+    /// Enabled channels that serve the model; of a pattern, a model that it prices. Of one price
+    /// alone it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<i64>,
+    /// What its calls cost in the last 30 days, today included: of whole days in UTC. Of one price
+    /// alone it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_30d: Option<Quota>,
 }
 
 impl AbilityInput {
@@ -238,7 +233,7 @@ impl AbilityView {
     /// A name of exactly this price: it is another one once anything about it has changed.
     #[must_use]
     pub fn mark(&self) -> String {
-        let price = Self { demand: ModelDemand::default(), ..self.clone() };
+        let price = Self { channels: None, used_30d: None, ..self.clone() };
         let hash = store::key_hash(&json!(price).to_string());
         hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -271,7 +266,8 @@ fn view(row: &Row) -> Result<AbilityView, StoreError> {
         units: exact::json_or_text(row.get("units")?),
         tiers: exact::json_or_text(row.get("tiers")?),
         updated_at: exact::seconds(row.get("updated_at")?),
-        demand: ModelDemand::default(),
+        channels: None,
+        used_30d: None,
     })
 }
 
@@ -307,53 +303,14 @@ pub async fn put(
 pub async fn get(state: &AdminState, model: &str) -> Result<AbilityView, AdminError> {
     let sql = format!("SELECT {COLUMNS} FROM abilities WHERE model_name = $1");
     let rows = state.db.read(&sql, &[model.into()]).await?;
-    let mut price = view(rows.first().ok_or_else(not_found)?)?;
-    add_demand(state, std::slice::from_mut(&mut price)).await?;
-    Ok(price)
-}
-
-/// Says of prices how much they are used.
-async fn add_demand(state: &AdminState, prices: &mut [AbilityView]) -> Result<(), StoreError> {
-    let served = served_models(state).await?;
-    let mut names = Vec::new();
-    for row in state.db.read("SELECT model_name FROM abilities", &[]).await? {
-        names.push(row.get::<String>("model_name")?);
-    }
-    let priced: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let mut used: BTreeMap<&str, Quota> = BTreeMap::new();
-    for (model, spent) in lately::of_models(state).await? {
-        if let Some(name) = price_of(&priced, &model) {
-            let so_far = used.entry(name).or_default();
-            *so_far = so_far.sum_with(spent);
-        }
-    }
-    for price in prices {
-        let name = price.model_name.as_str();
-        let serving = served.iter().filter(|models| {
-            let is_it = |model: &String| match is_pattern(name) {
-                true => price_of(&priced, model) == Some(name),
-                false => patterns::lists([model], name),
-            };
-            models.iter().any(is_it)
-        });
-        let channels = i64::try_from(serving.count()).unwrap_or(i64::MAX);
-        let used_30d = used.get(name).copied().unwrap_or_default();
-        price.demand = ModelDemand { channels, used_30d };
-    }
-    Ok(())
-}
-
-/// By which of these prices a model is priced: its own, else that of the longest pattern.
-fn price_of<'a>(priced: &BTreeSet<&'a str>, model: &str) -> Option<&'a str> {
-    let own = priced.get(model).copied();
-    let fitting = priced.iter().copied().filter(|name| is_pattern(name));
-    own.or_else(|| {
-        fitting.filter(|name| patterns::matches(name, model)).max_by_key(|name| name.len())
-    })
+    Ok(view(rows.first().ok_or_else(not_found)?)?)
 }
 
 /// Every price, by its model.
-pub(super) async fn all(state: &AdminState) -> Result<BTreeMap<String, AbilityView>, AdminError> {
+///
+/// # Errors
+/// When the database fails.
+pub async fn all(state: &AdminState) -> Result<BTreeMap<String, AbilityView>, AdminError> {
     let rows = state.db.read(&format!("SELECT {COLUMNS} FROM abilities"), &[]).await?;
     let named = rows.iter().map(|row| view(row).map(|price| (price.model_name.clone(), price)));
     Ok(named.collect::<Result<_, StoreError>>()?)
@@ -375,7 +332,7 @@ pub async fn list(
     conditions.with_some("model_name = ?", model);
     let mut page =
         conditions.page(&state.db, (COLUMNS, "abilities", "model_name"), page, view).await?;
-    add_demand(state, &mut page.items).await?;
+    price_demand::add(state, &mut page.items).await?;
     Ok(page)
 }
 

@@ -98,16 +98,17 @@ fn view(row: &Row) -> Result<GroupView, StoreError> {
 async fn complete(state: &AdminState, groups: &mut [GroupView]) -> Result<(), AdminError> {
     let names: Vec<&str> = groups.iter().map(|group| group.group_name.as_str()).collect();
     let mut members = members(state, &names).await?;
+    for group in &mut *groups {
+        group.members = members.remove(&group.group_name).unwrap_or_default();
+    }
+    // The command line has no live view, and shows no examples.
+    let Some(live) = &state.live else { return Ok(()) };
     let mut dearest: Vec<_> = lately::of_models(state).await?.into_iter().collect();
     dearest.sort_by_key(|(_, spent)| Reverse(*spent));
-    // The command line has no live view, and shows no examples.
-    let catalog = state.live.as_ref().map(|live| live.catalog.load());
+    let catalog = live.catalog.load();
     for group in groups {
-        group.members = members.remove(&group.group_name).unwrap_or_default();
-        group.example = catalog.as_ref().and_then(|catalog| {
-            let mut used = dearest.iter().map(|(model, _)| model);
-            used.find_map(|model| example(catalog, &group.group_name, model))
-        });
+        let mut used = dearest.iter().map(|(model, _)| model);
+        group.example = used.find_map(|model| example(&catalog, &group.group_name, model));
     }
     Ok(())
 }
@@ -117,7 +118,9 @@ fn example(catalog: &Catalog, group: &str, model: &str) -> Option<GroupExample> 
     if catalog.candidates(group, model).is_empty() {
         return None;
     }
-    let priced = price::in_group(catalog, group, model).filter(|price| !price.free)?;
+    // What is priced by units has no number that stands for all of it.
+    let priced = price::in_group(catalog, group, model)
+        .filter(|price| price.a_call.is_some() || price.prompt_million.is_some())?;
     Some(GroupExample {
         model_name: priced.model_name,
         a_call: priced.a_call,

@@ -24,6 +24,7 @@ pub mod option;
 pub mod own_sessions;
 pub mod price;
 pub mod price_changes;
+mod price_demand;
 pub mod price_table;
 pub mod protocol;
 pub mod recent;

@@ -1,17 +1,20 @@
 //! What a user pays: the models of their group, with every ratio in the price.
 
 use super::ability::AbilityInput;
-use super::log::{self, LogFilter, LogView};
+use super::log::{self, LogFilter, LogView, lately};
+use super::price_demand::PricedNames;
 use super::user;
 use crate::fields::Fields;
 use crate::page::PageRequest;
 use crate::{Actor, AdminError, AdminState, exact};
-use domain::{FrozenPrice, PriceRow, Pricing, Quota, Ratio, UnixMs, Usage, UserId};
+use domain::{FrozenPrice, PriceError, PriceRow, Pricing, Quota, Ratio, UnixMs, Usage, UserId};
 use ledger::charged_lines;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use store::Catalog;
+use store::patterns::is_pattern;
 use utoipa::ToSchema;
 
 /// The number of tokens that prices are per.
@@ -21,6 +24,8 @@ const PROMPT_TOKENS: i64 = 1_000;
 const COMPLETION_TOKENS: i64 = 500;
 /// The largest call that a price is tried on.
 const MAX_TOKENS: i64 = 1_000_000_000;
+/// Of how many of its models a pattern is tried on the last charges, of the dearest.
+const MODELS_OF_PATTERN: usize = 10;
 
 /// The price of a model for one user.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -33,7 +38,7 @@ pub struct OwnPrice {
     pub free: bool,
     /// A call, in quota; of models priced per call.
     pub a_call: Option<Quota>,
-    /// A million prompt tokens, in quota; of models priced by use.
+    /// A million prompt tokens, in quota; of models priced by use, other than by units alone.
     pub prompt_million: Option<Quota>,
     /// A million completion tokens.
     pub completion_million: Option<Quota>,
@@ -87,10 +92,11 @@ impl PreviewInput {
 pub struct PricePreview {
     /// How a call is priced.
     pub formula: String,
-    /// The same with the numbers of the call.
-    pub calculation: String,
-    /// What the call costs.
-    pub charge: Quota,
+    /// The same with the numbers of the call; `null` as its charge.
+    pub calculation: Option<String>,
+    /// What the call costs; `null` of a price of units alone, of which a call in tokens counts
+    /// none.
+    pub charge: Option<Quota>,
     /// What is held before it.
     pub hold: Quota,
     /// What the last charges of the model would have been at this price.
@@ -98,7 +104,7 @@ pub struct PricePreview {
 }
 
 /// The last charges of a model, at most 100, as they were and as another price would have made
-/// them.
+/// them; of a pattern, the last of the ten models that it prices which cost most lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastCharges {
     /// Charges that are compared.
@@ -150,10 +156,10 @@ pub async fn preview(
     let formula = frozen.formula();
     // Of the tiers those count that look at what was counted: there is no request.
     let frozen = frozen.for_request(|_| None);
-    let charge = frozen.charge(&input.usage).map_err(too_large)?;
+    let charge = counted(frozen.charge(&input.usage)).map_err(too_large)?;
     Ok(PricePreview {
         formula,
-        calculation: frozen.calculation(&input.usage, charge),
+        calculation: charge.map(|charge| frozen.calculation(&input.usage, charge)),
         charge,
         hold: frozen.first_hold(None).map_err(too_large)?,
         last_charges: last_charges(state, actor, &input.price).await?,
@@ -166,9 +172,7 @@ async fn last_charges(
     actor: &Actor,
     price: &AbilityInput,
 ) -> Result<LastCharges, AdminError> {
-    let model = Some(price.model_name.clone());
-    let filter = LogFilter { r#type: Some("consume"), model, ..LogFilter::default() };
-    let lines = log::list(state, actor, false, &filter, PageRequest::first()).await?.items;
+    let lines = last_lines(state, actor, &price.model_name).await?;
     let at = |line: &LogView| line.created_at.saturating_mul(1_000);
     let from = lines.iter().map(at).min().unwrap_or_default();
     let until = lines.iter().map(at).max().unwrap_or_default() + 999;
@@ -185,6 +189,44 @@ async fn last_charges(
         }
     }
     Ok(sums)
+}
+
+/// The lines of the last charges that a price is, or would be, of.
+async fn last_lines(
+    state: &AdminState,
+    actor: &Actor,
+    name: &str,
+) -> Result<Vec<LogView>, AdminError> {
+    let page = PageRequest::first();
+    let mut lines = Vec::new();
+    for model in models_of(state, name).await? {
+        let model = Some(model);
+        let filter = LogFilter { r#type: Some("consume"), model, ..LogFilter::default() };
+        lines.extend(log::list(state, actor, false, &filter, page).await?.items);
+    }
+    lines.sort_by_key(|line| Reverse(line.id));
+    lines.truncate(usize::try_from(page.size).unwrap_or(usize::MAX));
+    Ok(lines)
+}
+
+/// The model of a price; of a pattern those that were charged lately, the dearest first.
+async fn models_of(state: &AdminState, name: &str) -> Result<Vec<String>, AdminError> {
+    if !is_pattern(name) {
+        return Ok(vec![name.to_owned()]);
+    }
+    let priced = PricedNames::read(state, Some(name)).await?;
+    let mut spent: Vec<_> = lately::of_models(state).await?.into_iter().collect();
+    spent.retain(|(model, _)| priced.price_of(model) == Some(name));
+    spent.sort_by_key(|(_, spent)| Reverse(*spent));
+    Ok(spent.into_iter().take(MODELS_OF_PATTERN).map(|(model, _)| model).collect())
+}
+
+/// What a call of this size costs, where anything that has a price is counted in it.
+fn counted(charge: Result<Quota, PriceError>) -> Result<Option<Quota>, PriceError> {
+    match charge {
+        Err(PriceError::Uncounted(_)) => Ok(None),
+        charge => charge.map(Some),
+    }
 }
 
 /// What the actor pays in their own group. Models whose price can't be read are left out: they
@@ -271,12 +313,12 @@ fn shown(model: &str, row: Option<&PriceRow>, pricing: &Pricing) -> Option<OwnPr
     }
     // A million tokens may come to more than one call may charge.
     let frozen = &FrozenPrice { max_charge: None, ..frozen.clone() };
-    let charge = |frozen: &FrozenPrice, usage: Usage| frozen.charge(&usage).ok();
+    let charge = |usage: Usage| counted(frozen.charge(&usage)).ok();
     let prompt = Usage { prompt_tokens: MILLION, ..Usage::default() };
     let completion = Usage { completion_tokens: MILLION, ..Usage::default() };
     let cached = Usage { prompt_tokens: MILLION, cached_tokens: MILLION, ..Usage::default() };
-    price.prompt_million = Some(charge(frozen, prompt)?);
-    price.completion_million = Some(charge(frozen, completion)?);
-    price.cached_million = Some(charge(frozen, cached)?);
+    price.prompt_million = charge(prompt)?;
+    price.completion_million = charge(completion)?;
+    price.cached_million = charge(cached)?;
     Some(price)
 }

@@ -4,7 +4,6 @@ use super::ability::{self, AbilityInput, AbilityView};
 use super::price_changes::read_csv;
 use crate::fields::Fields;
 use crate::ops::record::{self, Subject};
-use crate::page::{PageRequest, Query};
 use crate::sheet::{Sheet, as_written};
 use crate::{Actor, AdminError, AdminState};
 use serde_json::{Map, Value, json};
@@ -55,17 +54,10 @@ pub async fn export(state: &AdminState, actor: &Actor) -> Result<Vec<u8>, AdminE
     actor.require_admin()?;
     let mut sheet = Sheet::new();
     sheet.row(COLUMNS)?;
-    let mut page = PageRequest::first();
-    loop {
-        let prices = ability::list(state, &Query::default(), page).await?.items;
-        for price in &prices {
-            sheet.row(cells(price))?;
-        }
-        if i64::try_from(prices.len()).unwrap_or(i64::MAX) < page.size {
-            return sheet.text();
-        }
-        page.page += 1;
+    for price in ability::all(state).await?.values() {
+        sheet.row(cells(price))?;
     }
+    sheet.text()
 }
 
 fn cells(price: &AbilityView) -> [String; COLUMNS.len()] {

@@ -114,7 +114,7 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
     let lang = visit.lang();
     let ids: Vec<&str> = given.all("id").collect();
     let others =
-        channel::list(&visit.state, &ChannelFilter::default(), PageRequest::first()).await?;
+        channel::rows(&visit.state, &ChannelFilter::default(), PageRequest::first()).await?;
     let sources = html! {
         datalist #sources {
             @for channel in &others.items {

@@ -54,6 +54,7 @@ fn cell_of(lang: Lang, cell: &GroupReach) -> Markup {
         @else if let Some(call) = cell.a_call {
             (show::usd(call)) small { (lang.say("每次", "a call")) }
         }
+        @else if cell.prompt_million.is_none() { (lang.say("按单位", "by units")) }
         @else { (by_use(cell.prompt_million)) " / " (by_use(cell.completion_million)) }
         @if cell.after > 0 {
             small { (tell!(lang, "在 {} 个渠道之后", "after {} others", cell.after)) }

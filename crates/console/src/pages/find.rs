@@ -165,7 +165,7 @@ fn by_keyword(wanted: &str) -> Query {
 
 async fn channels(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
     let filter = ChannelFilter::read(&by_keyword(wanted))?;
-    let channels = channel::list(&visit.state, &filter, few(wanted)).await?.items;
+    let channels = channel::rows(&visit.state, &filter, few(wanted)).await?.items;
     let kind = visit.say("渠道", "channel");
     let found = channels.iter().map(|channel| Found {
         to: format!("/console/channels/{}", channel.id.0),
@@ -176,7 +176,7 @@ async fn channels(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError>
 }
 
 async fn users(visit: &Visit, wanted: &str) -> Result<Vec<Found>, AdminError> {
-    let users = user::list(&visit.state, &by_keyword(wanted), few(wanted)).await?.items;
+    let users = user::rows(&visit.state, &by_keyword(wanted), few(wanted)).await?.items;
     let kind = visit.say("用户", "user");
     let found = users.into_iter().map(|user| Found {
         to: format!("/console/users/{}", user.id.0),

@@ -4,12 +4,12 @@
 use super::price_dollars::{self, MillionPrice};
 use super::price_schedule::SCHEDULE;
 use super::{for_admins, price_schedule};
-use crate::form::{Complaint, Object};
+use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields};
 use crate::replaced::FormSays;
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Visit, done, step};
+use crate::visit::{self, Handled, Here, Visit, done, is_page, step};
 use crate::{formula, show};
 use admin::AdminError;
 use admin::ops::ability::{self, AbilityInput, AbilityView};
@@ -43,7 +43,9 @@ pub(crate) async fn save(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     match saved(&visit).await {
         Ok(Saved::Price(price)) => {
-            let to = format!("{ENTRY}?saved={}", step(&price.model_name));
+            let list = list_of(&visit);
+            let joint = if list.contains('?') { '&' } else { '?' };
+            let to = format!("{list}{joint}saved={}", step(&price.model_name));
             Ok(done(&visit.then(&to), "saved"))
         }
         Ok(Saved::Asks(replaced)) => page(&visit, None, FormSays::Replaces(replaced)).await,
@@ -58,6 +60,21 @@ enum Saved {
     Price(AbilityView),
     /// The model has a price, of which the form has not said yet what changes.
     Asks(ReplacedPrice),
+}
+
+/// The list as the reader left it for a form: with its filter, on its page.
+pub(super) fn list_of(visit: &Visit) -> String {
+    let is_list = |address: &&str| {
+        let query = address.strip_prefix(ENTRY).filter(|_| is_page(address));
+        query.is_some_and(|query| query.is_empty() || query.starts_with('?'))
+    };
+    let list = match Some(visit.form.text("list")).filter(is_list) {
+        Some(kept) => kept.to_owned(),
+        // The form stands in the list.
+        None if visit.path == ENTRY => visit.on_this_page("edit", ""),
+        None => visit.back_to(&[ENTRY]),
+    };
+    visit::without(&list, &["edit", "saved"])
 }
 
 const RATIOS: [&str; 5] =
@@ -175,17 +192,23 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
     let part = match previewed(&visit).await {
         Ok(preview) => html! {
             code.break { (formula::in_words(lang, &preview.formula)) }
-            p {
-                (formula::in_words(lang, &preview.calculation)) " " (lang.say("额度", "quota")) " = "
-                b { (show::usd(preview.charge)) }
+            @if let Some((charge, calculation)) = preview.charge.zip(preview.calculation.as_ref()) {
+                p {
+                    (formula::in_words(lang, calculation)) " " (lang.say("额度", "quota")) " = "
+                    b { (show::usd(charge)) }
+                }
+            } @else {
+                p.muted { (lang.say("按单位计价: 没有可试算的 Tokens。",
+                    "Priced by units alone: a call in tokens counts none of them.")) }
             }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
                 show::usd(preview.hold))) }
             @if !visit.form.text("model_name").is_empty() {
-                (last_charges(lang, &preview.last_charges))
+                (last_charges(lang, &visit.form, &preview.last_charges))
             }
-            @if preview.hold < preview.charge && visit.form.text("max_charge").is_empty() {
-                @let least = show::usd(preview.charge);
+            @let uncovered = preview.charge.filter(|charge| preview.hold < *charge);
+            @if let Some(charge) = uncovered.filter(|_| visit.form.text("max_charge").is_empty()) {
+                @let least = show::usd(charge);
                 p.warn { (tell!(lang,
                     "这样的调用可能使余额低于零; 最低预扣 {least} 可避免。",
                     "Such a call can take a balance below zero: a least hold of {least} covers it."
@@ -197,18 +220,31 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
             html! { p.muted { (parts::said(lang, &complaint)) } }
         }
     };
-    Ok(crate::visit::html(StatusCode::OK, part))
+    Ok(visit::html(StatusCode::OK, part))
 }
 
 /// What the price would have made of the last charges.
-fn last_charges(lang: Lang, sums: &LastCharges) -> Markup {
+fn last_charges(lang: Lang, form: &Form, sums: &LastCharges) -> Markup {
     let LastCharges { charges, charged, would_be, left_out } = *sums;
     let (was, is) = (show::usd(charged), show::usd(would_be));
     html! {
+        @if charges + left_out == 0 {
+            p.muted { @if form.text("model_name").contains('*') {
+                (lang.say("最近 30 天没有由此通配名定价的收费, 无可比较。",
+                    "No model that it prices was charged in the last 30 days, so there is nothing \
+                     to compare."))
+            } @else {
+                (lang.say("该模型还没有收费, 无可比较。",
+                    "The model has not been charged yet, so there is nothing to compare."))
+            } }
+        }
         @if charges > 0 {
             p {
-                (tell!(lang, "最近 {charges} 笔收费: {was} → {is}",
-                    "the last {charges} charges: {was} → {is}"))
+                (match charges {
+                    1 => tell!(lang, "最近一笔收费: {was} → {is}", "the last charge: {was} → {is}"),
+                    _ => tell!(lang, "最近 {charges} 笔收费: {was} → {is}",
+                        "the last {charges} charges: {was} → {is}"),
+                })
                 @if let Some(change) = change(charged, would_be) { " (" b { (change) } ")" }
             }
         }
@@ -227,18 +263,17 @@ fn change(from: Quota, to: Quota) -> Option<String> {
     if from <= 0 {
         return None;
     }
-    let tenths = ((to - from) * 2_000 + from * (to - from).signum()) / (from * 2);
-    let sign = match tenths {
-        0 => "±",
-        1.. => "+",
-        _ => "−",
+    let by = (to - from).abs();
+    // Rounded once, half up: to tenths, or from a hundred on to whole ones.
+    let tenths = (by * 2_000 + from) / (from * 2);
+    let tenths = if tenths >= 1_000 { (by * 200 + from) / (from * 2) * 10 } else { tenths };
+    let sign = match (tenths, to > from) {
+        (0, _) => "±",
+        (_, true) => "+",
+        (_, false) => "−",
     };
-    let (whole, tenth) = (tenths.abs() / 10, tenths.abs() % 10);
-    Some(if tenth == 0 || whole >= 100 {
-        format!("{sign}{whole} %")
-    } else {
-        format!("{sign}{whole}.{tenth} %")
-    })
+    let (whole, tenth) = (tenths / 10, tenths % 10);
+    Some(if tenth == 0 { format!("{sign}{whole} %") } else { format!("{sign}{whole}.{tenth} %") })
 }
 
 /// Whether something of a price was typed: an empty form has nothing wrong with it yet.
@@ -338,6 +373,7 @@ async fn form(
     let model = price.map_or_else(|| visit.asked("model"), |price| &price.model_name);
     let now = price.map(AbilityView::mark).unwrap_or_default();
     let opened = says.opened(&visit.form, &now);
+    let list = list_of(visit);
     let old = replaced_price(says);
     let save = match old {
         Some(old) if is_stale(visit, old) => lang.say("替换价格", "Replace the price"),
@@ -350,6 +386,7 @@ async fn form(
             (visit.then_field())
             (parts::datalist("known-groups", groups.iter().map(String::as_str)))
             input type="hidden" name="opened" value=(opened);
+            input type="hidden" name="list" value=(list);
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(old) = says { (replaced(visit, old)) }
             (fields.field(FormField::new("model_name", lang.say("模型", "Model"))
@@ -365,7 +402,7 @@ async fn form(
             (price_schedule::fields(lang, &fields, price))
             div.buttons {
                 button.primary { (save) }
-                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+                a.button href=(list) { (lang.say("取消", "Cancel")) }
             }
         }
     })
@@ -470,5 +507,31 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
                     "dollars that a call by use may charge, before group and user; empty: no bound"
                 ))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_rounded_once() {
+        let of = |from: i64, to: i64| change(Quota(from), Quota(to)).unwrap();
+        for (from, to, said) in [
+            (1_000, 1_000, "±0 %"),
+            (100_000, 100_049, "±0 %"),
+            (100_000, 100_050, "+0.1 %"),
+            (100_000, 99_950, "−0.1 %"),
+            (80, 60, "−25 %"),
+            (1_000, 1_994, "+99.4 %"),
+            (1_000, 2_004, "+100 %"),
+            (1_000, 2_006, "+101 %"),
+            (10_000, 19_996, "+100 %"),
+            (1_000, 2_999, "+200 %"),
+            (1_000, 0, "−100 %"),
+        ] {
+            assert_eq!(of(from, to), said, "{from} {to}");
+        }
+        assert_eq!(change(Quota(0), Quota(5)), None);
     }
 }

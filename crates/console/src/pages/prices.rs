@@ -2,18 +2,18 @@
 //! they pay.
 
 use super::price_dollars::{self, MillionPrice};
-use super::{for_admins, price_form, price_schedule};
+use super::{for_admins, period, price_form, price_schedule};
 use crate::folds::folds;
 use crate::lang::tell;
 use crate::parts::{self, action, filters, pager, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
-use admin::ops::ability::{self, AbilityView, ModelDemand};
+use admin::ops::ability::{self, AbilityView};
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::unpriced::{self, UnpricedModel};
 use admin::{AdminError, Page, PageRequest, Query};
-use domain::Quota;
+use domain::{DAY_MS, Quota, UnixMs};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/prices";
@@ -184,9 +184,9 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
             td.num.hide.muted {
                 @if by_use.is_some() { (price.completion_ratio.get()) } @else { (show::NOTHING) }
             }
-            (used_cells(name, price.demand))
+            (used_cells(visit, price))
             td.acts {
-                @let edit = visit.with("edit", name);
+                @let edit = visit.on_this_page("edit", name);
                 a href={ (edit) "#edited" } hx-get=(edit) hx-target="#list" hx-select="#list"
                     hx-swap="outerHTML" hx-push-url="true" { (lang.say("编辑", "Edit")) }
                 " "
@@ -204,20 +204,32 @@ fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
 }
 
 /// How much a price is used. Those of a pattern stand under other names, so that no list has them.
-fn used_cells(name: &str, ModelDemand { channels, used_30d }: ModelDemand) -> Markup {
+fn used_cells(visit: &Visit, price: &AbilityView) -> Markup {
+    let name = &price.model_name;
+    let (channels, used) = (price.channels.unwrap_or(0), price.used_30d.unwrap_or_default());
     let is_pattern = name.contains('*');
     html! {
         td.num.hide {
             @if is_pattern || channels == 0 { (show::count(channels)) }
-            @else { a href={ "/console/channels?model=" (step(name)) } { (show::count(channels)) } }
-        }
-        td.num.hide {
-            @if is_pattern || used_30d.0 == 0 { (show::usd_exact(used_30d)) }
-            @else { a href={ "/console/log?type=consume&model=" (step(name)) } {
-                (show::usd_exact(used_30d))
+            @else { a href={ "/console/channels?status=1&model=" (step(name)) } {
+                (show::count(channels))
             } }
         }
+        td.num.hide {
+            @if is_pattern || used.0 == 0 { (show::usd_exact(used)) }
+            @else {
+                a href={ "/console/log?type=consume&model=" (step(name)) "&"
+                    (period::since(month_start(visit.state.clock.now()))) } {
+                    (show::usd_exact(used))
+                }
+            }
+        }
     }
+}
+
+/// When the 30 days began that end with today, as those are counted.
+fn month_start(now: UnixMs) -> UnixMs {
+    UnixMs(now.0.div_euclid(DAY_MS) * DAY_MS).plus_ms(-29 * DAY_MS)
 }
 
 fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
@@ -338,5 +350,5 @@ async fn own(visit: &Visit) -> Handled {
 pub(crate) async fn delete(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     ability::delete(&visit.state, &visit.actor, visit.asked("model")).await?;
-    Ok(done(ENTRY, "deleted"))
+    Ok(done(&price_form::list_of(&visit), "deleted"))
 }

@@ -132,7 +132,7 @@ const SUGGESTED_USERS: i64 = 100;
 /// The names of users, for [`owner_field`].
 pub(super) async fn suggestions(visit: &Visit) -> Result<Markup, AdminError> {
     let few = PageRequest { page: 1, size: SUGGESTED_USERS };
-    let users = user::list(&visit.state, &Query::default(), few).await?.items;
+    let users = user::rows(&visit.state, &Query::default(), few).await?.items;
     Ok(parts::datalist("known-users", users.iter().map(|user| user.username.as_str())))
 }
 

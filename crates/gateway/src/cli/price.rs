@@ -2,11 +2,11 @@
 
 use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
+use admin::Fields;
 use admin::ops::ability::{self, AbilityInput};
 use admin::ops::group::{self, GroupInput};
 use admin::ops::price_changes::{self, ImportPreview, RowOutcome};
 use admin::ops::price_table::{self, PriceTable};
-use admin::{Fields, Query};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -202,8 +202,7 @@ struct Everything {
 
 async fn list(context: &CommandContext, json: bool) -> anyhow::Result<()> {
     let state = &context.state;
-    let query = &Query::default();
-    let abilities = every_page(|page| ability::list(state, query, page)).await?;
+    let abilities = ability::all(state).await?.into_values().collect();
     let groups = every_page(|page| group::list(state, page)).await?;
     let all = Everything { abilities, groups };
     if json {

@@ -74,6 +74,7 @@ mod pages_moves;
 mod pages_needs;
 mod pages_parts;
 mod pages_play;
+mod pages_price_rows;
 mod pages_prices;
 mod pages_protocols;
 mod pages_recent;

@@ -116,7 +116,7 @@ on_both_databases! {
         assert_eq!(last(&twice).await, of_one(0, 0, 1));
         let form = "model_name=chat&kind=use&unit=ratio&ratio=0.75";
         let part = root.send("/console/prices/preview", form).await.expect(200).text();
-        let words = "the last 1 charges: $0.00016 → $0.00012 (<b>−25 %</b>)";
+        let words = "the last charge: $0.00016 → $0.00012 (<b>−25 %</b>)";
         assert!(part.contains(words), "{part}");
 
         admin.price("draw", units).await;

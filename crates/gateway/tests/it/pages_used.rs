@@ -12,7 +12,7 @@ fn row(page: &str, start: &str) -> String {
 /// What lists say of one call of 80 quota.
 async fn says_what_was_used(world: &World, ann: i64) {
     let admin = world.admin();
-    let price = admin.get("/api/ability/chat").await;
+    let price = admin.get("/api/ability?model_name=chat").await[0].clone();
     assert_eq!((&price["channels"], &price["used_30d"]), (&json!(1), &json!(80)), "{price}");
     let pattern = admin.get("/api/ability?model_name=dr*").await[0].clone();
     let demand = (&pattern["channels"], &pattern["used_30d"]);
@@ -30,7 +30,7 @@ async fn says_what_was_used(world: &World, ann: i64) {
     let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
     let prices = root.get("/console/prices").await.expect(200).text();
     let chat = row(&prices, "<a href=\"/console/prices/edit?model=chat\"");
-    for part in ["/console/channels?model=chat\">1<", "model=chat\">$0.000160<"] {
+    for part in ["/console/channels?status=1&amp;model=chat\">1<", "\">$0.000160<"] {
         assert!(chat.contains(part), "{part}: {chat}");
     }
     let channels = root.get("/console/channels").await.expect(200).text();
@@ -70,7 +70,8 @@ on_both_databases! {
         let pattern = admin.get("/api/ability?model_name=dr*").await[0].clone();
         assert_eq!(pattern["used_30d"], 7, "{pattern}");
         // What an answer says may be sent back, and is no other price.
-        admin.put("/api/ability", &admin.get("/api/ability/chat").await).await;
+        let own = admin.get("/api/ability?model_name=chat").await[0].clone();
+        admin.put("/api/ability", &own).await;
         world.close().await;
     }
 }

@@ -28,6 +28,7 @@ use domain::{ChannelId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
+use store::patterns;
 use store::{Row, Sealer, StoreError, Value};
 use upstream::BaseUrl;
 use utoipa::ToSchema;
@@ -291,6 +292,25 @@ pub async fn list(
     filter: &ChannelFilter,
     page: PageRequest,
 ) -> Result<Page<ChannelView>, AdminError> {
+    let mut page = rows(state, filter, page).await?;
+    let ids: Vec<ChannelId> = page.items.iter().map(|channel| channel.id).collect();
+    let spent = lately::of_channels(state, &ids).await?;
+    for channel in &mut page.items {
+        channel.used_today = Some(spent.get(&channel.id).copied().unwrap_or_default());
+    }
+    Ok(page)
+}
+
+/// The same without what was charged through them today, which is dear: for those who show names
+/// alone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rows(
+    state: &AdminState,
+    filter: &ChannelFilter,
+    page: PageRequest,
+) -> Result<Page<ChannelView>, AdminError> {
     let mut conditions = Where::default();
     if let Some(keyword) = &filter.keyword {
         let pattern = page::anywhere(&keyword.to_lowercase());
@@ -305,16 +325,30 @@ pub async fn list(
     conditions.with_some("status = ?", filter.status);
     conditions.with_some("tag = ?", filter.tag.as_deref());
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
-    conditions.with_some(&listed("models"), filter.model.as_deref().map(among));
+    if let Some(model) = &filter.model {
+        let by_pattern = serving_by_pattern(state, model).await?;
+        let listed = listed("models");
+        match by_pattern.is_empty() {
+            true => conditions.with(&listed, among(model)),
+            false => conditions.with(&format!("({listed} OR id IN ({by_pattern}))"), among(model)),
+        }
+    }
     let order = if filter.order.is_empty() { "id" } else { &filter.order };
     let columns = (COLUMNS, "channels", order);
-    let mut page = conditions.page(&state.db, columns, page, |row| view(state, row)).await?;
-    let ids: Vec<ChannelId> = page.items.iter().map(|channel| channel.id).collect();
-    let spent = lately::of_channels(state, &ids).await?;
-    for channel in &mut page.items {
-        channel.used_today = Some(spent.get(&channel.id).copied().unwrap_or_default());
+    conditions.page(&state.db, columns, page, |row| view(state, row)).await
+}
+
+/// The numbers of the channels that have a pattern which the model fits, between commas.
+async fn serving_by_pattern(state: &AdminState, model: &str) -> Result<String, StoreError> {
+    let sql = "SELECT id, models FROM channels WHERE models LIKE '%*%'";
+    let mut serving = Vec::new();
+    for row in state.db.read(sql, &[]).await? {
+        let models = items(&row.get::<String>("models")?);
+        if patterns::lists(&models, model) {
+            serving.push(row.get::<ChannelId>("id")?.to_string());
+        }
     }
-    Ok(page)
+    Ok(serving.join(", "))
 }
 
 /// The condition that an item stands in the comma list `column`, whose items may have blanks.

@@ -44,6 +44,22 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_test_names_the_path_that_was_called(db: TestDb) {
+        let world = World::open(db).await;
+        let vendor = "/api/paas/v4/chat/completions";
+        world.upstream.on(vendor, Reply::json(&json!({"choices": []})));
+        let base = format!("{}/api/paas/v4", world.upstream.url());
+        let of_vendor = json!({"protocol": "openai", "base_url": base, "key": "up-key"});
+        let id = world.channel(&["m"], of_vendor).await;
+        let ask = json!({"channel_id": id, "path": "v1/chat/completions"});
+        let tested = world.admin().call("POST", "/api/channel/test").json(&ask).send().await;
+        let tested = tested.expect(200).json();
+        let asked = world.upstream.requests().await.pop().unwrap();
+        assert_eq!(asked.path(), vendor);
+        assert_eq!(tested["data"]["call"], format!("POST {vendor}"), "{tested}");
+        world.close().await;
+    }
+
     async fn a_free_call_of_its_vendor_tests_a_channel(db: TestDb) {
         // R52.
         let world = World::open(db).await;

@@ -308,13 +308,19 @@ impl FrozenPrice {
 
     /// The usage as this price needs it, and no more, so that a line of the journal has no counts
     /// that nothing depends on: every count where there is a schedule, with the units that were
-    /// asked for where the reply has not counted them.
+    /// asked for where the reply has not counted them. A price per call says nothing of what was
+    /// counted in an upstream's place: its charge is as sure as any.
     #[must_use]
     pub fn counts_of(&self, usage: Option<Usage>, asked: Option<&Meters>) -> Option<Usage> {
         // Where tokens have a price, units alone don't say what the call has used.
         let usage = usage.filter(|usage| self.is_of_units() || usage.counts_tokens());
         let Some(schedule) = self.schedule.as_ref().filter(|_| self.is_by_use()) else {
-            return usage.map(|usage| Usage { meters: None, ..usage });
+            let is_noted = |usage: &Usage| self.is_by_use() || !usage.is_estimated();
+            return usage.map(|usage| Usage {
+                inconsistency: usage.inconsistency.clone().filter(|_| is_noted(&usage)),
+                meters: None,
+                ..usage
+            });
         };
         let asked = asked.or(self.asked.as_deref());
         let asked_for = |unit: Meter| asked.and_then(|asked| asked.get(unit));

@@ -118,6 +118,22 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_price_per_call_is_never_estimated(db: TestDb) {
+        let (world, ann) = world_of(db, "openai", "gpt").await;
+        world.admin().price("gpt", json!({"fixed_quota": 7})).await;
+        let path = "/v1/chat/completions";
+        let silent = json!({"choices": [{"message": {"content": "four words of it"}}]});
+        world.upstream.on(path, Reply::json(&silent));
+        let answer = world.server.post(path, &ann.key, &chat()).await.expect(200);
+        assert_eq!(world.money(&ann).await.used, 7);
+        let id = answer.header("x-request-id").unwrap();
+        let told = world.admin().get(&format!("/api/audit/explain/{id}")).await;
+        assert_eq!(told["holds"][0]["usage_note"], "", "{told}");
+        let metric = "custompass_charges_estimated_total{channel_id=\"1\"}";
+        assert_eq!(world.server.metric(metric).await, 0);
+        world.close().await;
+    }
+
     async fn an_empty_reply_that_did_something_is_paid(db: TestDb) {
         let (world, ann) = world_of(db, "anthropic", "claude").await;
         let reply = |usage: serde_json::Value| {

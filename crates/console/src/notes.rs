@@ -210,6 +210,12 @@ fn in_chinese(note: &str) -> String {
         format!("上游报告的总数 {total} 不等于各项之和 {sum}")
     } else if let Some((part, whole)) = note.split_once(" is more than ") {
         format!("上游报告的 {part} 多于 {}", whole.trim_end_matches(" has"))
+    } else if let Some((parts, whole)) =
+        note.strip_prefix("parts ").and_then(|rest| rest.split_once(" exceed prompt "))
+    {
+        format!("上游报告的各部分之和 {parts} 多于输入 {whole}")
+    } else if let Some(what) = note.strip_prefix("not counted: ") {
+        format!("未计入: {}", in_chinese(what))
     } else if let Some((meter, text)) = note.split_once(" is ") {
         format!("上游报告的 {meter} 为 {text}")
     } else {
@@ -303,6 +309,8 @@ mod tests {
             ("estimated: output is 1.5", "由本网关估算: 上游报告的 output 为 1.5"),
             ("total 9 is not the sum 4", "上游报告的总数 9 不等于各项之和 4"),
             ("cached 9 is more than input has", "上游报告的 cached 9 多于 input"),
+            ("parts 9 exceed prompt 4", "上游报告的各部分之和 9 多于输入 4"),
+            ("not counted: images is -1", "未计入: 上游报告的 images 为 -1"),
         ] {
             assert_eq!((&*usage(Lang::Zh, note), &*usage(Lang::En, note)), (zh, note));
         }

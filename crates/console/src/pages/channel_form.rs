@@ -257,10 +257,11 @@ fn upstream_fields(
                 .kind("url")
                 .value(channel.map_or("https://", |channel| &channel.base_url))
                 .hint(lang.say("如 https://api.openai.com, 末尾有无 /v1 都可以, 写了别的版本则以它为准; \
-                    厂商另给路径的照写; custompass 只写主机。测试会显示实际调用的路径",
+                    厂商另给路径的照写; 协议不带路径的 (如 custompass、fal) 只写主机。测试会显示实际调用的路径",
                     "like https://api.openai.com, with or without /v1 at its end; another version \
-                     there is the one that is called, another path is as the vendor gives it; of \
-                     custompass the host alone. A test shows the path that was called"))))
+                     there is the one that is called, another path is as the vendor gives it; the \
+                     host alone where the protocol takes no path (custompass, fal). A test shows \
+                     the path that was called"))))
             (fields.field(FormField::new("key", lang.say("密钥", "Key"))
                 .kind("password")
                 .hint(key)))

@@ -227,8 +227,6 @@ async fn call(
     };
     let uri = target.at_path(&path, None);
     let uri = uri.map_err(|why| AdminError::field("path", why.zh(), why.en()))?;
-    // Without its query, in which there may be the key.
-    let call = format!("{method} {}", uri.path());
     let body = request.test_data.clone().or(cheapest_body).unwrap_or_else(|| {
         let messages = json!([{ "role": "user", "content": "hi" }]);
         json!({ "model": sent_model, "messages": messages, "max_tokens": 1 }).to_string()
@@ -246,6 +244,7 @@ async fn call(
         body: Bytes::from(body.clone()).into(),
         proxy: &target.proxy,
     };
+    // Without its query, in which there may be the key.
     let at = outgoing.uri.path().to_owned();
     let reply = match state.client.send(outgoing, &target.deadlines).await {
         Ok(reply) => reply,
@@ -265,6 +264,7 @@ async fn call(
     let probe = probe.and_then(|route| route.probe.as_ref());
     let is_expected = probe.is_some_and(|probe| probe.expects(status));
     let read = costs.settle(target, &made, read);
+    let call = format!("{method} {at}");
     Ok(Ok(Answered { call, at, status, body, broken, is_expected, read }))
 }
 

@@ -428,6 +428,13 @@ pub fn has_finding_in_chinese(text: &str) -> bool {
     known.iter().any(|(english, _)| *english == text)
 }
 
+/// Whether pages say in words of their own what to do about a check; places in its name are written
+/// `{}`.
+#[must_use]
+pub fn has_remedy(check: &str) -> bool {
+    REMEDIES.iter().any(|remedy| remedy.name == check)
+}
+
 /// The name of a check.
 pub(crate) fn name(lang: Lang, check: &HealthCheck) -> String {
     in_words(lang, NAMES, &check.name)

@@ -27,7 +27,7 @@ mod show;
 mod summaries;
 mod visit;
 
-pub use findings::has_finding_in_chinese;
+pub use findings::{has_finding_in_chinese, has_remedy};
 pub use show::read_amount;
 
 use admin::AdminState;

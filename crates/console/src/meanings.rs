@@ -217,8 +217,9 @@ const MEANINGS: &[(&str, &str)] = &[
         "调用过的模型: 客户端的请求, 每 15 分钟一段, 最多 1000 个。",
     ),
     (
-        "Moving more than this to or from a user takes typing the user's name.",
-        "对一名用户的变动超过此值时, 须输入其用户名。",
+        "Moving more than this to or from a user takes typing the user's name; `null`: no amount \
+         does.",
+        "对一名用户的变动超过此值时, 须输入其用户名; `null` 表示从不需要。",
     ),
     (
         "Name of the header that carries the caller's key upstream.",

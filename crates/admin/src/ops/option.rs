@@ -30,17 +30,17 @@ pub trait Options: Send + Sync {
     fn turn(&self) -> &Mutex<()>;
 }
 
-/// The settings by which pages are made, for everybody who reads them.
+/// The settings by which pages are made; they are shown to administrators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ConsoleConfig {
-    /// Moving more than this to or from a user takes typing the user's name.
-    #[schema(value_type = i64)]
-    pub confirm_above: Quota,
+    /// Moving more than this to or from a user takes typing the user's name; `null`: no amount
+    /// does.
+    pub confirm_above: Option<Quota>,
 }
 
 impl Default for ConsoleConfig {
     fn default() -> Self {
-        Self { confirm_above: Quota(100 * Quota::PER_USD) }
+        Self { confirm_above: Some(Quota(100 * Quota::PER_USD)) }
     }
 }
 

@@ -117,8 +117,9 @@ async fn preview(visit: &Visit, request: &TaskBatch, complaint: Option<&Complain
                 }
                 p.note { (explained(lang, request.decision)) }
                 (fields.field(reason_field(lang)))
-                @if let Some((_, moved)) = most_moved(&result) {
-                    (large_moves::field(visit, &fields, moved))
+                @if let Some((owner, moved)) = most_moved(&result) {
+                    @let owner = names.get(&owner).map_or("?", String::as_str);
+                    (large_moves::field_of_one(visit, &fields, (owner, moved)))
                 }
             }
             div.buttons {

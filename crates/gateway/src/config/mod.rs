@@ -187,9 +187,10 @@ impl Config {
 }
 
 fn console(s: &Settings) -> ConsoleConfig {
-    let defaults = ConsoleConfig::default();
-    let amount = |key| s.text(key).and_then(|text| value::amount(&text));
-    ConsoleConfig { confirm_above: amount(Key::ConfirmAbove).unwrap_or(defaults.confirm_above) }
+    match s.text(Key::ConfirmAbove) {
+        Some(text) => ConsoleConfig { confirm_above: value::amount(&text) },
+        None => ConsoleConfig::default(),
+    }
 }
 
 fn server(s: &Settings) -> ServerConfig {

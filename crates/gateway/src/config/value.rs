@@ -65,7 +65,7 @@ pub(super) fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String
         SettingKind::Url => is_url(text).then(|| SettingValue::Text(text.to_owned())),
         SettingKind::Headers => headers(text).map(|_| SettingValue::Text(text.to_owned())),
         SettingKind::Share => share(text).map(|_| SettingValue::Text(text.to_owned())),
-        SettingKind::Amount => amount(text).map(|_| SettingValue::Text(text.to_owned())),
+        SettingKind::Amount => is_amount_or_off(text).then(|| SettingValue::Text(text.to_owned())),
     };
     value.ok_or_else(|| allowed(kind))
 }
@@ -182,12 +182,13 @@ pub(super) fn share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
-/// `$100`, `50000000q` or `off`.
+/// `$100` or `50000000q`; `off` is none.
 pub(super) fn amount(text: &str) -> Option<Quota> {
-    if text.eq_ignore_ascii_case("off") {
-        return Some(Quota(i64::MAX));
-    }
     console::read_amount(text)
+}
+
+fn is_amount_or_off(text: &str) -> bool {
+    text.eq_ignore_ascii_case("off") || amount(text).is_some()
 }
 
 /// A duration as its setting is written.
@@ -278,8 +279,8 @@ mod tests {
     fn amounts_are_those_of_the_console() {
         assert_eq!(amount("$100"), Some(Quota(50_000_000)));
         assert_eq!(amount("7q"), Some(Quota(7)));
-        assert_eq!(amount("Off"), Some(Quota(i64::MAX)));
-        assert!(amount("-1").is_none() && amount("0,5").is_none());
+        assert!(is_amount_or_off("Off") && amount("Off").is_none());
+        assert!(!is_amount_or_off("-1") && !is_amount_or_off("0,5"));
     }
 
     #[test]

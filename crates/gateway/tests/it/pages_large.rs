@@ -46,6 +46,10 @@ on_both_databases! {
         set_limit(&world, "off").await;
         let large = "direction=add&amount=%245000&reason=a+big+one&reference=d";
         root.send(&path, large).await.expect(303);
+        let page = root.get(&path).await.expect(200).text();
+        assert!(!page.contains("data-above") && !page.contains("f-username"), "{page}");
+        let shown = root.get("/api/option/console").await.expect(200).json();
+        assert_eq!(shown["data"]["confirm_above"], json!(null), "{shown}");
         world.close().await;
     }
 
@@ -98,6 +102,8 @@ on_both_databases! {
         let some = "id=1&id=2&decision=refund";
         let page = root.send(many, some).await.expect(200).text();
         assert!(page.contains("f-username"), "{page}");
+        let whose = format!("{name} is moved most, more than $2.00: type this user&#39;s name");
+        assert!(page.contains(&whose.replace("&#39;", "'")) || page.contains(&whose), "{page}");
         let apply = format!("{some}&apply=1&reason=the+vendor+is+down");
         let page = root.send(many, &apply).await.expect(422).text();
         assert!(page.contains("the vendor is down"), "{page}");

@@ -10,6 +10,7 @@ use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
 use admin::ops::ability::{self, AbilityView};
+use admin::ops::log::month_days;
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::unpriced::{self, UnpricedModel};
 use admin::{AdminError, Page, PageRequest, Query};
@@ -139,12 +140,14 @@ fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>)
                     th.num.hide { (lang.say("倍率", "Ratio")) }
                     th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
                     th.num.hide { (lang.say("渠道", "Channels")) }
-                    th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
+                    th.num.hide { @let days = month_days(&visit.state);
+                        (tell!(lang, "{days} 天消耗 $", "Used {days} d $")) }
                     (parts::acts_head(lang))
                 } }
                 tbody { @for price in prices {
                     (row(visit, price, refused))
                     @if let Some((model, form)) = edited && *model == price.model_name {
+                        // The link that opened it is gone with the list: the focus goes here.
                         tr.open #edited { td colspan=(COLUMNS) { (form) } }
                     }
                 } }
@@ -219,7 +222,7 @@ fn used_cells(visit: &Visit, price: &AbilityView) -> Markup {
             @if is_pattern || used.0 == 0 { (show::usd_exact(used)) }
             @else {
                 a href={ "/console/log?type=consume&model=" (step(name)) "&"
-                    (period::since(month_start(visit.state.clock.now()))) } {
+                    (period::since(month_start(visit))) } {
                     (show::usd_exact(used))
                 }
             }
@@ -227,9 +230,10 @@ fn used_cells(visit: &Visit, price: &AbilityView) -> Markup {
     }
 }
 
-/// When the 30 days began that end with today, as those are counted.
-fn month_start(now: UnixMs) -> UnixMs {
-    UnixMs(now.0.div_euclid(DAY_MS) * DAY_MS).plus_ms(-29 * DAY_MS)
+/// When the days began that end with today, as those are counted.
+fn month_start(visit: &Visit) -> UnixMs {
+    let today = visit.state.clock.now().0.div_euclid(DAY_MS);
+    UnixMs((today + 1 - month_days(&visit.state)) * DAY_MS)
 }
 
 fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {

@@ -11,7 +11,7 @@ use crate::visit::{Handled, Here, Path, Visit, step};
 use crate::{notes, show};
 use admin::ops::group;
 use admin::ops::log::usage::{self, UsageRequest};
-use admin::ops::log::{self, LogFilter, LogView, balance};
+use admin::ops::log::{self, LogFilter, LogView, balance, month_days};
 use admin::ops::own_sessions::{self, SessionView};
 use admin::ops::token::{self, KeysOfUser};
 use admin::ops::user::{self, UserView};
@@ -91,7 +91,8 @@ fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup
                     (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
                     th.num.hide { (lang.say("预扣中 $", "On hold $")) }
                     (parts::sorted_wide(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
-                    th.num.hide { (lang.say("30 天消耗 $", "Used 30 d $")) }
+                    th.num.hide { @let days = month_days(&visit.state);
+                        (tell!(lang, "{days} 天消耗 $", "Used {days} d $")) }
                     (parts::sorted_wide(
                         visit, "request_count", lang.say("计费调用", "Charged calls")
                     ))

@@ -102,6 +102,17 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_month_is_no_longer_than_the_log_is_kept(db: TestDb) {
+        let world = World::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "7")]).await;
+        world.admin().price("m", fixed(5)).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for page in ["/console/prices", "/console/users"] {
+            let page = root.get(page).await.expect(200).text();
+            assert!(page.contains("Used 7 d $") && !page.contains("Used 30 d"), "{page}");
+        }
+        world.close().await;
+    }
+
     async fn who_needs_no_sums_does_not_wait_for_them(db: TestDb) {
         let (world, ann) = lively(db).await;
         let name = name_of(&world, ann).await;

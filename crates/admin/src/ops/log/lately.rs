@@ -11,21 +11,30 @@ use store::{FromValue, StoreError, Value};
 /// How many days a month has here.
 const MONTH_DAYS: i64 = 30;
 
-/// What all models cost in the last 30 days.
+/// How many days such a sum is of: a month, or as many as the log is kept.
+#[must_use]
+pub fn month_days(state: &AdminState) -> i64 {
+    let all = state.options.as_deref().map(|options| options.all()).unwrap_or_default();
+    let kept = all.iter().find(|option| option.key == "CUSTOM_PASS_LOG_RETENTION_DAYS");
+    let kept = kept.and_then(|option| option.value.parse().ok()).unwrap_or(MONTH_DAYS);
+    MONTH_DAYS.min(kept)
+}
+
+/// What all models cost in the last 30 days, as far as the log is kept.
 pub(in crate::ops) async fn of_models(
     state: &AdminState,
 ) -> Result<BTreeMap<String, Quota>, StoreError> {
     let rollup = Rollup { column: "model_name", rows: "logs_by_hour", start: "hour" };
-    rollup.spent(state, MONTH_DAYS, ("channel_id = 0", "model_name <> ''")).await
+    rollup.spent(state, month_days(state), ("channel_id = 0", "model_name <> ''")).await
 }
 
-/// What these users spent in the last 30 days.
+/// What these users spent in the last 30 days, as far as the log is kept.
 pub(in crate::ops) async fn of_users(
     state: &AdminState,
     ids: &[UserId],
 ) -> Result<BTreeMap<UserId, Quota>, StoreError> {
     let rollup = Rollup { column: "user_id", rows: "logs_by_day", start: "day" };
-    rollup.spent_of(state, MONTH_DAYS, ids.iter().map(|id| id.0)).await
+    rollup.spent_of(state, month_days(state), ids.iter().map(|id| id.0)).await
 }
 
 /// What was charged for calls through these channels today.

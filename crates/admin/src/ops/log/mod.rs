@@ -12,6 +12,7 @@ pub mod usage_table;
 
 pub use filter::LogFilter;
 pub(super) use filter::read_time;
+pub use lately::month_days;
 
 use crate::page::{Page, PageRequest};
 use crate::{Actor, AdminError, AdminState, exact};

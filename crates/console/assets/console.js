@@ -107,6 +107,24 @@
     if (event.target.matches?.('[data-amount]')) showAmount(event);
   });
 
+  // A form in a list goes away with it: what was typed is not thrown away unasked.
+  const isTyped = (field) => {
+    if (field instanceof HTMLSelectElement) {
+      const options = [...field.options];
+      const first = Math.max(0, options.findIndex((option) => option.defaultSelected));
+      return field.selectedIndex !== first;
+    }
+    return field.matches('[type=checkbox], [type=radio]')
+      ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+  };
+  document.addEventListener('htmx:before:request', (event) => {
+    const target = event.detail.ctx?.target;
+    if (target?.id !== 'list') return;
+    const typed = [...all('form.form :is(input:not([type=hidden]), textarea, select)', target)].some(isTyped);
+    const words = zh ? '表单中有未保存的内容, 放弃它们?' : 'The form has changes that are not saved. Drop them?';
+    if (typed && !confirm(words)) event.preventDefault();
+  });
+
   // One box ticks all boxes of its name.
   const unhide = () => {
     for (const box of all('[data-all]')) box.hidden = false;

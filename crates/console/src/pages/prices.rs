@@ -148,7 +148,7 @@ fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>)
                     (row(visit, price, refused))
                     @if let Some((model, form)) = edited && *model == price.model_name {
                         // The link that opened it is gone with the list: the focus goes here.
-                        tr.open #edited { td colspan=(COLUMNS) { (form) } }
+                        tr.open #edited { td colspan=(COLUMNS) tabindex="-1" autofocus { (form) } }
                     }
                 } }
             } }))

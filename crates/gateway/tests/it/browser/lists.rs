@@ -3,7 +3,7 @@
 use super::journeys::DESK;
 use super::{Chromium, ENTER};
 use crate::pages::lively;
-use testkit::{ROOT_PASSWORD, TestDb, eventually};
+use testkit::{ROOT_PASSWORD, TestDb, eventually, json};
 
 /// Waits until a script says so.
 async fn until(window: &Chromium, what: &str, script: &str) {
@@ -61,6 +61,38 @@ on_sqlite! {
                 && !time.dateTime.includes(`T${hour}:`)";
         assert_eq!(window.script(local).await, true);
         assert!(window.text("#zone").await.contains("America/New_York"));
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn a_form_in_a_row_has_the_focus_and_is_not_dropped_unasked(db: TestDb) {
+        let (world, _) = lively(db).await;
+        world.admin().price("draw", json!({ "fixed_quota": 5 })).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/prices").await;
+        let edit = |model: &str| format!("#list a[hx-get$='edit={model}']");
+        let opened = |model: &str| format!(
+            "return document.querySelector('#edited [name=model_name]')?.value === '{model}'"
+        );
+        window.click(&edit("chat")).await;
+        until(&window, "the form", &opened("chat")).await;
+        let focused = "return document.activeElement.closest('#edited') !== null";
+        until(&window, "the focus in the form", focused).await;
+        // Nothing was typed yet, so nothing is asked.
+        let count = "window.asked = 0; window.confirm = () => { asked += 1; return false }";
+        window.script(count).await;
+        window.click(&edit("draw")).await;
+        until(&window, "the other form", &opened("draw")).await;
+        window.type_into("#edited [name=fixed_quota]", "1").await;
+        window.click(&edit("chat")).await;
+        until(&window, "the question", "return window.asked === 1").await;
+        assert_eq!(window.script(&opened("draw")).await, true, "what was typed stays");
+        window.script("window.confirm = () => true").await;
+        window.click(&edit("chat")).await;
+        until(&window, "the first form", &opened("chat")).await;
+        window.accessible("a price in its row").await;
+        window.clean().await;
         window.close().await;
         world.close().await;
     }

@@ -325,15 +325,26 @@ pub async fn list(
     query: &Query,
     page: PageRequest,
 ) -> Result<Page<AbilityView>, AdminError> {
+    let mut page = rows(state, query, page).await?;
+    price_demand::add(state, &mut page.items).await?;
+    Ok(page)
+}
+
+/// The same without how much they are used, which is dear: for those who show names alone.
+///
+/// # Errors
+/// When the database fails.
+pub async fn rows(
+    state: &AdminState,
+    query: &Query,
+    page: PageRequest,
+) -> Result<Page<AbilityView>, AdminError> {
     let mut conditions = Where::default();
     let keyword = query.text("keyword").map(|word| anywhere(&word.to_lowercase()));
     conditions.with_some(r"lower(model_name) LIKE ? ESCAPE '\'", keyword);
     let model = query.text("model_name").or_else(|| query.text("model"));
     conditions.with_some("model_name = ?", model);
-    let mut page =
-        conditions.page(&state.db, (COLUMNS, "abilities", "model_name"), page, view).await?;
-    price_demand::add(state, &mut page.items).await?;
-    Ok(page)
+    conditions.page(&state.db, (COLUMNS, "abilities", "model_name"), page, view).await
 }
 
 /// Takes the price of a model away: it is free from then on, or refused.

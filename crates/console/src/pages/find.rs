@@ -135,7 +135,7 @@ async fn models(visit: &Visit, lower: &str) -> Result<Vec<Found>, AdminError> {
     let names: Vec<String> = match visit.is_admin() {
         true => {
             let (query, few) = (by_keyword(lower), few(lower));
-            let priced = ability::list(&visit.state, &query, few).await?.items;
+            let priced = ability::rows(&visit.state, &query, few).await?.items;
             let others = unpriced::list(&visit.state, &visit.actor, &query, few).await?.items;
             let priced = priced.into_iter().map(|price| price.model_name);
             priced.chain(others.into_iter().map(|model| model.model_name)).collect()

@@ -244,8 +244,8 @@ fn routes_that_read_a_request_alike() {
 
 #[test]
 fn all_that_is_wrong_is_told_at_once() {
-    let gone = refused(&format!("{HEAD}{ROUTE}{TASK}gone = [200, 404]\n"));
-    assert!(gone.contains("task.gone: has statuses from 400 to 499 alone"), "{gone}");
+    let gone = refused(&format!("{HEAD}{ROUTE}{TASK}gone = [401, 404]\n"));
+    assert!(gone.contains("task.gone: has 404 and 410 alone"), "{gone}");
     let found = refused(&format!("{HEAD}{ROUTE}{TASK}"));
     assert_eq!(found.lines().count(), 3, "{found}");
     assert!(found.contains("\"Done\" has a meaning already"), "{found}");

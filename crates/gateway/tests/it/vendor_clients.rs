@@ -171,6 +171,28 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_cancel_that_is_sent_slowly_is_judged_at_its_end(db: TestDb) {
+        let video = Vendor::openai();
+        let (world, ann) = submitted(db, &video).await;
+        let mut slow = world.server.raw().await;
+        slow.send(format!(
+            "DELETE /v1/videos/video_1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: 2\r\n\r\n",
+            ann.key
+        ))
+        .await;
+        // While it waits the task completes.
+        call(&world, &ann, "GET", "/v1/videos/video_1").await.expect(200);
+        video.serve(&world, &video.done);
+        slow.send("{}").await;
+        slow.read_answer().await.unwrap().expect(409);
+        let deleted = |one: &testkit::Recorded| one.method == "DELETE";
+        assert!(!world.upstream.requests().await.iter().any(deleted));
+        polled(&world, "completed").await;
+        assert_eq!(world.money(&ann).await, Money { quota: 60, used: 40, calls: 1 });
+        world.close().await;
+    }
+
     async fn a_cancelled_task_that_its_vendor_forgot_is_refunded(db: TestDb) {
         let runway = Vendor::runway();
         let (world, ann) = submitted(db, &runway).await;

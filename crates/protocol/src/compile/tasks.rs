@@ -82,9 +82,8 @@ pub(super) fn rules(
     if section.lifetime_h.is_some_and(|hours| !(1..=MAX_HOURS).contains(&hours)) {
         found.at(at("lifetime_h"), format!("is between 1 and {MAX_HOURS}"));
     }
-    if section.gone.0.iter().any(|status| !(400..500).contains(status)) {
-        found
-            .at(at("gone"), "has statuses from 400 to 499 alone: others don't say that it is gone");
+    if section.gone.0.iter().any(|status| !matches!(status, 404 | 410)) {
+        found.at(at("gone"), "has 404 and 410 alone: others don't say that a task is gone");
     }
     Some(TaskRules {
         program: builder.build(),

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::faults;
 use crate::identify::{Caller, may_call};
 use crate::inflate::decoded;
+use crate::inlet::{InletRules, take_in};
 use crate::outcome::BodyEnd;
 use crate::reply::collect;
 use crate::resources::Owned;
@@ -64,17 +65,23 @@ pub(crate) async fn read(
         // It was refunded: what its vendor may have made all the same is not given away.
         return failed(ctx, &found, word == Some(TaskWord::Ask)).await.map(TaskCallRead::Answer);
     }
-    if word == Some(TaskWord::Cancel)
-        && !found.task.status.is_final()
-        && has_completed(ctx, &found).await?
-    {
+    let cancels = word == Some(TaskWord::Cancel) && !found.task.status.is_final();
+    let body = match cancels {
+        // Whoever sends it slowly could wait for the task to complete in between.
+        true => {
+            let rules = InletRules { config: &ctx.relay.config, whole: true, payer: None };
+            Intake::Here(take_in(&head.headers, body, rules, &mut ctx.share).await?)
+        }
+        false => Intake::Coming(body),
+    };
+    if cancels && has_completed(ctx, &found).await? {
         return Err(faults::task_completed(ctx.relay.config.poll_interval_ms));
     }
     let model = model_name(&found.task.model)?;
     let pinned = Some(found.channel.id);
     let api = api.spoken_by(found.spoken);
     let api = Some((api, ApiBody { plain: None, named_by: NamedBy::Elsewhere }));
-    let request = ModelRequest { head, model, api, pinned, body: Intake::Coming(body) };
+    let request = ModelRequest { head, model, api, pinned, body };
     Ok(TaskCallRead::Send(Box::new(request)))
 }
 

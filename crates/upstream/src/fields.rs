@@ -1,7 +1,7 @@
 //! The fields of a form as the text of a JSON object, so that both are read in one way.
 
 /// Most text of one form that is read, in bytes: prompts are shorter, and files are no text.
-const MAX_TEXT: usize = 1 << 20;
+pub(crate) const MAX_TEXT: usize = 1 << 20;
 
 /// The object, while fields are added.
 pub(crate) struct FieldsJson(String);
@@ -20,9 +20,14 @@ impl FieldsJson {
         let fits = |value: &&str| self.0.len() + value.len() <= MAX_TEXT;
         match value.filter(fits).filter(|_| !one.contains(['[', ']', '.'])) {
             Some(value) => self.member(one, value),
-            // To PHP `max.tokens` is `max_tokens`, and so is `max[tokens`.
-            None => self.member(&format!("[{}", name.replace('.', "[")), ""),
+            None => self.add_unclear(name),
         }
+    }
+
+    /// Adds a field of which parsers read another name, or another value.
+    pub(crate) fn add_unclear(&mut self, name: &str) {
+        // To PHP `max.tokens` is `max_tokens`, and so is `max[tokens`.
+        self.member(&format!("[{}", name.replace('.', "[")), "");
     }
 
     fn member(&mut self, name: &str, value: &str) {

@@ -131,17 +131,18 @@ pub fn with_precharge(raw_query: Option<&str>) -> String {
 
 /// Whether a parser may take `pair` for one with the name `name`.
 pub(crate) fn could_be(pair: &[u8], name: &str) -> bool {
-    readings(pair).any(|read| resembles(&read, name))
+    let own = memchr::memchr(b'=', pair).map_or(pair, |end| &pair[..end]);
+    readings(own).any(|read| resembles(&read, name))
 }
 
-/// A pair as it stands, and decoded once and more often.
-fn readings(pair: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+/// A name as it stands, and decoded once and more often.
+fn readings(name: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
     let decoded = |read: &Cow<'_, [u8]>| {
         let spaced: Vec<u8> = read.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
         let decoded: Vec<u8> = percent_decode(&spaced).collect();
         (decoded != **read).then_some(Cow::Owned(decoded))
     };
-    std::iter::successors(Some(Cow::Borrowed(pair)), decoded).take(ROUNDS + 1)
+    std::iter::successors(Some(Cow::Borrowed(name)), decoded).take(ROUNDS + 1)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! As strict as the reading of other forms: what two parsers could read differently is refused,
 //! because what is priced has to be what the upstream reads.
 
-use crate::fields::FieldsJson;
+use crate::fields::{FieldsJson, MAX_TEXT};
 use crate::query;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -12,6 +12,8 @@ use percent_encoding::percent_decode_str;
 const MAX_FIELDS: usize = 1000;
 /// Longest value of the field of a model, in bytes.
 const MAX_VALUE: usize = 1024;
+/// Longest name of a field, as it is written, in bytes.
+const MAX_NAME: usize = 1024;
 
 /// Why a form can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +27,9 @@ pub enum UrlencodedError {
     /// More than 1000 fields.
     #[error("the form has too many fields")]
     TooManyFields,
+    /// A name of more than 1024 bytes.
+    #[error("the name of a field of the form is too long")]
+    LongName,
     /// More than one field of that name, or one in another spelling.
     #[error("the form has more than one {0}, or spells it in another way")]
     Ambiguous(Box<str>),
@@ -38,6 +43,7 @@ impl UrlencodedError {
             Self::Malformed => "表单不是 UTF-8".to_owned(),
             Self::NoForm => "请求体不是 application/x-www-form-urlencoded".to_owned(),
             Self::TooManyFields => "表单字段过多".to_owned(),
+            Self::LongName => "表单字段名过长".to_owned(),
             Self::Ambiguous(name) => format!("表单字段 {name} 重复或拼写不同"),
         }
     }
@@ -102,15 +108,19 @@ pub fn as_json(body: &[u8]) -> Result<String, UrlencodedError> {
 }
 
 fn add(json: &mut FieldsJson, pair: &str, is_unclear: bool) {
-    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    let (name, value) = (decoded(name), decoded(value));
-    let value = value.filter(|_| !is_unclear);
-    let Some(name) = name else { return };
+    let (written, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let Some(name) = decoded(written) else {
+        // To some it ends before what others can't decode.
+        return json.add_unclear(&percent_decode_str(written).decode_utf8_lossy());
+    };
+    // An escape is three bytes long.
+    let is_read = !is_unclear && value.len() <= 3 * MAX_TEXT;
+    let value = is_read.then(|| decoded(value)).flatten();
     json.add(&name, value.as_deref());
     // Behind a decoder of its own an upstream decodes again.
     let again = decoded(&name).filter(|again| *again != name);
     if let Some(again) = again {
-        json.add(&again, None);
+        json.add_unclear(&again);
     }
 }
 
@@ -139,9 +149,13 @@ fn text_of(body: &[u8]) -> Result<&str, UrlencodedError> {
     if query::says(body, "_charset_") {
         return Err(UrlencodedError::Malformed);
     }
-    match memchr::memchr2_iter(b'&', b';', body).nth(MAX_FIELDS - 1) {
-        Some(_) => Err(UrlencodedError::TooManyFields),
-        None => Ok(text),
+    if memchr::memchr2_iter(b'&', b';', body).nth(MAX_FIELDS - 1).is_some() {
+        return Err(UrlencodedError::TooManyFields);
+    }
+    let name_len = |pair: &str| pair.find('=').unwrap_or(pair.len());
+    match text.split(['&', ';']).all(|pair| name_len(pair) <= MAX_NAME) {
+        true => Ok(text),
+        false => Err(UrlencodedError::LongName),
     }
 }
 
@@ -174,6 +188,7 @@ mod tests {
             assert_eq!(of(body), Err(UrlencodedError::NoForm), "{body}");
         }
         assert_eq!(of("_charset_=utf-7&model=a"), Err(UrlencodedError::Malformed));
+        assert_eq!(of(&format!("model=a&{}=b", "n".repeat(1025))), Err(UrlencodedError::LongName));
         let many = "a&".repeat(1000);
         assert_eq!(of(&many), Err(UrlencodedError::TooManyFields));
     }
@@ -195,6 +210,7 @@ mod tests {
         // What ends or is decoded otherwise by some is spelt so that it is not believed.
         assert_eq!(json("n=1;m=2"), r#"{"[n":"","[m":""}"#);
         assert_eq!(json("n=%zz&m=%00&o=a%01"), r#"{"[n":"","[m":"","[o":""}"#);
+        assert_eq!(json("n%00=9&m[%zz]=1"), r#"{"[n\u0000":"","[m[%zz]":""}"#);
         assert_eq!(json("%256e=1"), r#"{"%6e":"1","[n":""}"#);
         assert_eq!(json("a[0][b]=1&c.d=2"), r#"{"[a[0][b]":"","[c[d":""}"#);
         // Nor is what is longer than any text.

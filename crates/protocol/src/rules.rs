@@ -98,14 +98,16 @@ pub(crate) struct UsageRules {
 }
 
 impl UsageRules {
-    /// Whether bodies may say how long the reply is, and not the request alone.
+    /// Whether replies may say how long they are, and not the request alone.
     pub(crate) fn counts_reply(&self) -> bool {
-        self.slots.iter().any(|(meter, slots)| !slots.is_empty() && is_of_reply(*meter))
+        let in_body = self.slots.iter().filter(|(_, slots)| !slots.is_empty());
+        let meters = in_body.map(|(meter, _)| *meter);
+        meters.chain(self.headers.iter().map(|source| source.meter)).any(is_of_reply)
     }
 }
 
 fn is_of_reply(meter: Meter) -> bool {
-    meter.head() == Meter::Output || meter == Meter::Total
+    matches!(meter, Meter::Output | Meter::Total)
 }
 
 /// What was reported of a meter.
@@ -205,9 +207,9 @@ impl MeterReports {
         }
     }
 
-    /// Whether headers count the reply.
+    /// Whether headers count the whole reply.
     pub(crate) fn heads_count_reply(&self) -> bool {
-        self.heads.iter().any(|head| is_of_reply(head.meter))
+        self.heads.iter().any(|head| is_of_reply(head.meter) && !head.plus && head.report.count > 0)
     }
 
     /// Whether a meter was reported.

@@ -25,7 +25,7 @@ const BALANCES: &str = "SELECT * FROM (
     FROM users u
     LEFT JOIN (SELECT user_id, sum(delta) AS delta, sum(used_delta) AS used,
                       sum(CASE WHEN type = 'consume' AND quota > coalesce(held, 0)
-                                 OR (type = 'adjust' OR type = 'refund') AND delta < 0
+                                 OR type IN ('topup', 'adjust', 'refund') AND delta < 0
                                THEN 1 ELSE 0 END) AS excused
                FROM logs GROUP BY user_id) l ON l.user_id = u.id
     LEFT JOIN (SELECT user_id, sum(amount) AS held FROM holds GROUP BY user_id) h

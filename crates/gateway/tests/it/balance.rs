@@ -23,6 +23,22 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_spent_deposit_that_is_reversed_leaves_a_debt(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(60), Reply::text("x")).await;
+        let ann = world.payer(100).await;
+        world.pay("m", &ann).await.expect(200);
+        let lines = format!("/api/log?type=topup&user_id={}", ann.id);
+        let line = world.admin().get(&lines).await["data"][0]["id"].clone();
+        let back = json!({"delta": -100, "reason": "paid by another's card", "reversal_of": line});
+        world.admin().post(&format!("/api/user/{}/quota", ann.id), &back).await;
+
+        assert_eq!(world.money(&ann).await, Money { quota: -60, used: 60, calls: 1 });
+        world.pay("m", &ann).await.expect_error(402, "INSUFFICIENT_QUOTA");
+        // The audit knows where the debt comes from.
+        world.close().await;
+    }
+
     async fn the_last_quota_can_be_spent(db: TestDb) {
         let world = World::open(db).await;
         world.model("m", fixed(60), Reply::text("x")).await;

@@ -30,6 +30,15 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// In tests it is off: a server that is killed loses nothing that it has written, only a
+    /// machine's end takes it, and no test is about that. What is measured is as in production.
+    const fn fsync(self) -> &'static str {
+        match self {
+            Self::Disk => "on",
+            Self::Memory => "off",
+        }
+    }
+
     fn place(self) -> &'static str {
         match self {
             Self::Memory if room_in(IN_MEMORY) >= MIN_ROOM => IN_MEMORY,
@@ -84,7 +93,7 @@ impl Cluster {
         // From here on the watchdog removes the directory, even if a step below fails.
         let mut cluster = Self { dir: dir.keep(), port: free_port()?, server: None, watchdog };
         init(&programs, &cluster.dir, owner)?;
-        cluster.server = Some(serve(&programs, &cluster.dir, cluster.port, owner)?);
+        cluster.server = Some(serve(&programs, (&cluster.dir, storage), cluster.port, owner)?);
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -175,17 +184,20 @@ fn init(programs: &Path, dir: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     Ok(())
 }
 
-fn serve(programs: &Path, dir: &Path, port: u16, owner: Option<(u32, u32)>) -> Result<Child> {
+fn serve(
+    programs: &Path,
+    (dir, storage): (&Path, Storage),
+    port: u16,
+    owner: Option<(u32, u32)>,
+) -> Result<Child> {
     let log = File::create(dir.join("server.log"))?;
-    // A server that is killed loses nothing that it has written: only a machine's end does, and no
-    // test is about that. Disks of build servers take seconds for a database of its own.
     let settings = [
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
         format!("unix_socket_directories={}", dir.display()),
         "max_connections=500".to_owned(),
         "shared_buffers=128MB".to_owned(),
-        "fsync=off".to_owned(),
+        format!("fsync={}", storage.fsync()),
         "timezone=UTC".to_owned(),
         "log_min_messages=warning".to_owned(),
     ];

@@ -60,8 +60,8 @@ const REASONS: &[Note] = &[
     ("upstream_status", "上游返回错误状态", "the upstream answered with an error status"),
     (
         "upstream_unpromised",
-        "上游的应答不是协议约定的类型",
-        "the upstream's reply is not of a type that its protocol promises",
+        "上游的应答不是协议约定的内容, 或不完整",
+        "the upstream's reply is not what its protocol promises, or cut short",
     ),
 ];
 

@@ -71,7 +71,7 @@ pub(crate) enum FailedReply {
     Empty,
     /// Nothing came.
     Nothing,
-    /// It is not what its route promises: a page, or another type.
+    /// It is not what its route promises: a page, another type, or a document without its end.
     Unpromised,
 }
 
@@ -92,7 +92,9 @@ impl FailedReply {
             Self::Said => "the upstream's reply says that it failed",
             Self::Empty => "the upstream's reply counts that nothing was made",
             Self::Nothing => "the upstream's reply has nothing in it",
-            Self::Unpromised => "the upstream's reply is not of a type that its protocol promises",
+            Self::Unpromised => {
+                "the upstream's reply is not what its protocol promises, or cut short"
+            }
         }
     }
 }

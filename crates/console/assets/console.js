@@ -108,28 +108,14 @@
   });
 
   // A form in a list goes away with it: what was typed is not thrown away unasked.
-  const isTyped = (field) => {
-    if (field instanceof HTMLSelectElement) {
-      const options = [...field.options];
-      const first = Math.max(0, options.findIndex((option) => option.defaultSelected));
-      return field.selectedIndex !== first;
-    }
-    return field.matches('[type=checkbox], [type=radio]')
-      ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
-  };
+  document.addEventListener('input', (event) => { event.target.form?.setAttribute('data-typed', ''); });
   document.addEventListener('htmx:before:request', (event) => {
     const target = event.detail.ctx?.target;
-    if (target?.id !== 'list') return;
-    const typed = [...all('form.form :is(input:not([type=hidden]), textarea, select)', target)].some(isTyped);
+    const typed = target?.id === 'list' && target.querySelector('form.form[data-typed]');
     const words = zh ? '表单中有未保存的内容, 放弃它们?' : 'The form has changes that are not saved. Drop them?';
     if (typed && !confirm(words)) event.preventDefault();
   });
 
-  // One box ticks all boxes of its name.
-  const unhide = () => {
-    for (const box of all('[data-all]')) box.hidden = false;
-    countTicks();
-  };
   // What is done with the ticked rows needs one.
   function countTicks() {
     const ticked = all('input[form=batch]:checked').length;
@@ -137,23 +123,16 @@
     const words = document.getElementById('ticked');
     if (words) words.textContent = ticked ? ` ${ticked}` : '';
   }
-  document.addEventListener('change', () => setTimeout(countTicks));
-  unhide();
-  document.addEventListener('htmx:after:swap', unhide);
+  // One box ticks all boxes of its name.
   document.addEventListener('change', (event) => {
     const name = event.target.dataset?.all;
-    if (!name) return;
-    for (const box of document.querySelectorAll(`input[type=checkbox][name="${name}"]`)) {
-      box.checked = event.target.checked;
-    }
+    if (name) for (const box of all(`input[type=checkbox][name="${name}"]`)) box.checked = event.target.checked;
+    countTicks();
   });
 
   // Copying; where pages come without TLS, browsers have no clipboard, but know the selection.
   async function copy(source) {
-    if (navigator.clipboard) {
-      await navigator.clipboard.writeText(source.textContent.trim());
-      return;
-    }
+    if (navigator.clipboard) return navigator.clipboard.writeText(source.textContent.trim());
     getSelection().selectAllChildren(source);
     document.execCommand('copy');
     getSelection().removeAllRanges();
@@ -161,8 +140,7 @@
   document.addEventListener('click', async (event) => {
     const button = event.target.closest?.('[data-copy]');
     if (!button) return;
-    const source = document.getElementById(button.dataset.copy);
-    await copy(source);
+    await copy(document.getElementById(button.dataset.copy));
     const before = button.textContent;
     button.textContent = zh ? '已复制' : 'Copied';
     setTimeout(() => { button.textContent = before; }, 1500);
@@ -315,11 +293,6 @@
     setTimeout(sweep, toasts?.querySelector('form') ? 10000 : 6000);
   }
 
-  function indentReplies() {
-    for (const reply of all('pre[data-json]')) {
-      reply.textContent = indentJson(reply.textContent) ?? reply.textContent;
-    }
-  }
   // A call in the address of its page is open.
   function openNamed() {
     const named = location.hash && document.getElementById(location.hash.slice(1));
@@ -328,9 +301,14 @@
   addEventListener('hashchange', openNamed);
   openNamed();
 
-  document.addEventListener('htmx:after:swap', () => { showTimes(document); indentReplies(); });
-  showTimes(document);
-  indentReplies();
+  function renew() {
+    showTimes(document);
+    for (const reply of all('pre[data-json]')) reply.textContent = indentJson(reply.textContent) ?? reply.textContent;
+    for (const box of all('[data-all]')) box.hidden = false;
+    countTicks();
+  }
+  document.addEventListener('htmx:after:swap', renew);
+  renew();
   showAmount();
   setInterval(() => showTimes(document), 30000);
 })();

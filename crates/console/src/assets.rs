@@ -26,39 +26,45 @@ pub(crate) struct Asset {
 }
 
 pub(crate) static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| asset("style", "css", CSS, &[include_bytes!("../assets/style.css")]));
+    LazyLock::new(|| asset("style", "css", CSS, &[include_str!("../assets/style.css")]));
 /// htmx and our own, as one file: pages load one script.
 pub(crate) static SCRIPTS: LazyLock<Asset> = LazyLock::new(|| {
-    let files: [&[u8]; 5] = [
-        include_bytes!("../assets/htmx.min.js"),
-        include_bytes!("../assets/hx-sse.min.js"),
-        include_bytes!("../assets/json.js"),
-        include_bytes!("../assets/console.js"),
-        include_bytes!("../assets/play.js"),
+    let files = [
+        include_str!("../assets/htmx.min.js"),
+        include_str!("../assets/hx-sse.min.js"),
+        &bare(include_str!("../assets/json.js")),
+        &bare(include_str!("../assets/console.js")),
+        &bare(include_str!("../assets/play.js")),
     ];
     asset("console", "js", SCRIPT, &files)
 });
 pub(crate) static CHART: LazyLock<Asset> = LazyLock::new(|| {
-    let files: [&[u8]; 2] =
-        [include_bytes!("../assets/uPlot.iife.min.js"), include_bytes!("../assets/chart.js")];
+    let files =
+        [include_str!("../assets/uPlot.iife.min.js"), &bare(include_str!("../assets/chart.js"))];
     asset("chart", "js", SCRIPT, &files)
 });
 pub(crate) static CHART_STYLE: LazyLock<Asset> =
-    LazyLock::new(|| asset("chart", "css", CSS, &[include_bytes!("../assets/uPlot.min.css")]));
+    LazyLock::new(|| asset("chart", "css", CSS, &[include_str!("../assets/uPlot.min.css")]));
 /// The icon, in its address: it is smaller than a request for it.
 pub(crate) static ICON: LazyLock<String> = LazyLock::new(|| {
     format!("data:image/svg+xml,{}", step(include_str!("../assets/icon.svg").trim()))
 });
 
-fn asset(name: &str, ending: &str, kind: &'static str, parts: &[&[u8]]) -> Asset {
-    let plain = parts.join(&b"\n"[..]);
+/// A script of ours without its comments and indentation.
+fn bare(script: &str) -> String {
+    let lines = script.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn asset(name: &str, ending: &str, kind: &'static str, parts: &[&str]) -> Asset {
+    let plain = parts.join("\n");
     // A name, no secret: a hash of what is in it.
-    let hash = store::key_hash(&String::from_utf8_lossy(&plain));
+    let hash = store::key_hash(&plain);
     let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let file = format!("{name}-{hash}.{ending}");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     // Writing into memory does not fail; what would be missing is served plain.
-    let packed = gzip.write_all(&plain).and_then(|()| gzip.finish()).unwrap_or_default();
+    let packed = gzip.write_all(plain.as_bytes()).and_then(|()| gzip.finish()).unwrap_or_default();
     let path = format!("/console/assets/{file}");
     Asset { path, file, kind, plain: plain.into(), gzip: packed.into() }
 }

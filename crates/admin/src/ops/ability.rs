@@ -81,6 +81,7 @@ pub struct AbilityView {
     /// What its calls cost in the last 30 days, today included: of whole days in UTC. Of one price
     /// alone it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
     pub used_30d: Option<Quota>,
 }
 

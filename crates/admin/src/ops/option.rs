@@ -35,6 +35,7 @@ pub trait Options: Send + Sync {
 pub struct ConsoleConfig {
     /// Moving more than this to or from a user takes typing the user's name; `null`: no amount
     /// does.
+    #[schema(value_type = Option<i64>)]
     pub confirm_above: Option<Quota>,
 }
 

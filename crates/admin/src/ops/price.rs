@@ -96,6 +96,7 @@ pub struct PricePreview {
     pub calculation: Option<String>,
     /// What the call costs; `null` of a price of units alone, of which a call in tokens counts
     /// none.
+    #[schema(value_type = Option<i64>)]
     pub charge: Option<Quota>,
     /// What is held before it.
     pub hold: Quota,

@@ -40,12 +40,16 @@ on_both_databases! {
         assert!(page.contains("m-26") && !page.contains("price-form"), "{page}");
 
         // A form leads to no other address.
-        for list in ["//evil.example", "/console/users", "/console/prices\\", "/console/pricesx"] {
-            let fields = form(&[("list", list), ("model_name", "new"), ("ratio", "1")]);
-            let to = root.send("/console/prices/edit", &fields).await;
-            if let Some(to) = to.header("location") {
-                assert!(to.starts_with("/console/prices?saved=new"), "{list}: {to}");
-            }
+        for (model, list) in [
+            ("new1", "//evil.example"),
+            ("new2", "/console/users"),
+            ("new3", "/console/prices\\"),
+            ("new4", "/console/pricesx"),
+        ] {
+            let fields = form(&[("list", list), ("model_name", model), ("ratio", "1")]);
+            let to = root.send("/console/prices/edit", &fields).await.expect(303);
+            let to = to.header("location").unwrap();
+            assert!(to.starts_with(&format!("/console/prices?saved={model}")), "{list}: {to}");
         }
         let body = format!("csrf={}", root.csrf().await);
         let from = format!("http://{}{list}", world.server.addr());

@@ -2,7 +2,6 @@
 //! headers of an answer.
 
 use crate::form::Form;
-use crate::kept::KeptForm;
 use crate::lang::Lang;
 use crate::once::SentForms;
 use crate::pages;
@@ -125,7 +124,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         None => None,
     };
     let (Some(token), Some(hash), Some(session)) = (token, hash, session) else {
-        return Ok(Entered::Anonymous(away(state, &parts, body, taste).await?));
+        return Ok(Entered::Anonymous(to_login(&parts, taste)));
     };
     let session::ActiveSession { actor, language } = session;
     let taste = taste.of_account(language.as_deref());
@@ -220,34 +219,17 @@ fn came_from(headers: &HeaderMap) -> Option<String> {
     page_of(&from.to_str().ok()?.parse::<Uri>().ok()?)
 }
 
-/// To the login; a form that a page of ours sent goes with it.
-async fn away(
-    state: &AdminState,
-    parts: &Parts,
-    body: Body,
-    taste: Taste,
-) -> Result<PageReply, FormProblem> {
-    let is_ours = parts.headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
-    if is_read(&parts.method) || parts.headers.contains_key(&HX_REQUEST) || !is_ours {
-        return Ok(to_login(parts, taste));
-    }
-    let form = Form::read(body, &BodyShare::of_nameless(&state.budget)).await?;
-    let to = parts.uri.path_and_query().map_or(parts.uri.path(), |to| to.as_str());
-    Ok(match KeptForm::sent(to, &form) {
-        Some(kept) => pages::login_with(taste, &came_from(&parts.headers), &kept),
-        None => to_login(parts, taste),
-    })
-}
-
-/// To the login, and from there back to the page. htmx would put a login that it was led to into
-/// the page, and take it for the answer.
+/// To the login, which says so where something was sent, and from there back to the page. htmx
+/// would put a login that it was led to into the page, and take it for the answer.
 fn to_login(parts: &Parts, taste: Taste) -> PageReply {
     let by_script = parts.headers.contains_key(&HX_REQUEST);
     let next = match is_read(&parts.method) && !by_script {
         true => parts.uri.path_and_query().map(|to| to.as_str().to_owned()),
         false => came_from(&parts.headers),
     };
-    let to = format!("/console/login?next={}", step(next.as_deref().unwrap_or("/console")));
+    let is_moot = is_read(&parts.method) || parts.uri.path() == "/console/logout";
+    let sent = if is_moot { "" } else { "&sent=no" };
+    let to = format!("/console/login?next={}{sent}", step(next.as_deref().unwrap_or("/console")));
     if !by_script {
         return go_to(&to);
     }

@@ -12,7 +12,6 @@ mod folds;
 mod form;
 mod formula;
 mod gate;
-mod kept;
 mod lang;
 mod meanings;
 mod notes;

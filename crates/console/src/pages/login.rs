@@ -2,7 +2,6 @@
 
 use crate::form::{Complaint, Form};
 use crate::gate::{self, TASTE_SECONDS};
-use crate::kept::KeptForm;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
@@ -15,32 +14,28 @@ use axum::extract::{Request, State};
 use http::header::{REFERER, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use maud::html;
+use std::collections::HashMap;
 use store::Secret;
 
 const LOGIN: &str = "/console/login";
 
 /// `GET /console/login`
 pub(crate) async fn show(Extension(taste): Extension<Taste>, uri: Uri) -> PageReply {
-    let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let next = asked.into_owned().find(|(name, _)| name == "next").map(|(_, to)| to);
-    page(taste, StatusCode::OK, ("", &inside(next.as_deref().unwrap_or_default())), (None, None))
-}
-
-/// The login after a session has ended, which carries the form that was sent without it.
-pub(super) fn with_form(taste: Taste, next: &str, kept: &KeptForm) -> PageReply {
-    let ended = Complaint {
+    let asked = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
+    let asked: HashMap<String, String> = asked.collect();
+    let next = inside(asked.get("next").map_or("", String::as_str));
+    let ended = asked.contains_key("sent").then(|| Complaint {
         field: String::new(),
         words: taste
             .lang
             .say(
-                "登录已失效, 请重新登录; 填写的内容会保留, 密码与密钥除外",
-                "the session has ended: log in again. What you typed is kept, but for passwords \
-                 and keys",
+                "登录已失效, 刚才提交的内容没有执行: 请重新登录后再次提交",
+                "the session has ended, and what was sent was not carried out: log in, and send \
+                 it again",
             )
             .to_owned(),
-    };
-    let status = StatusCode::UNAUTHORIZED;
-    page(taste, status, ("", &inside(next)), (Some(&ended), Some(kept)))
+    });
+    page(taste, StatusCode::OK, ("", &next), ended.as_ref())
 }
 
 /// `POST /console/login`
@@ -66,12 +61,7 @@ pub(crate) async fn enter(
     let done = done.map_err(|error| AdminError::System(error.to_string()))?;
     match done {
         Ok(LoggedIn { token, .. }) => {
-            let mut response = match KeptForm::carried(&form) {
-                Some(kept) => {
-                    kept_page(taste, &kept, &session_cookie::csrf_token(token.expose()), &next)
-                }
-                None => go_to(&next),
-            };
+            let mut response = go_to(&next);
             let cookie = session_cookie::set(token.expose(), secure)?;
             response.headers_mut().insert(SET_COOKIE, cookie);
             Ok(response)
@@ -84,25 +74,13 @@ pub(crate) async fn enter(
                 _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
             };
             let complaint = Complaint::of(error, taste.lang)?;
-            let mut response = page(
-                taste,
-                status,
-                (&name, &next),
-                (Some(&complaint), KeptForm::carried(&form).as_ref()),
-            );
+            let mut response = page(taste, status, (&name, &next), Some(&complaint));
             if let Some(seconds) = wait {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             }
             Ok(response)
         }
     }
-}
-
-/// Asks who has logged in again whether the form that was kept is to be sent.
-fn kept_page(taste: Taste, kept: &KeptForm, csrf: &str, next: &str) -> PageReply {
-    let title = taste.lang.say("提交填写的内容", "Send what you typed");
-    let content = html! { h1 { (title) } (kept.show(taste.lang, csrf, next)) };
-    shell::bare(taste, StatusCode::OK, title, content)
 }
 
 /// An address of the console, or its front page: no login leads elsewhere.
@@ -114,7 +92,7 @@ fn page(
     taste: Taste,
     status: StatusCode,
     (name, next): (&str, &str),
-    (complaint, kept): (Option<&Complaint>, Option<&KeptForm>),
+    complaint: Option<&Complaint>,
 ) -> PageReply {
     let lang = taste.lang;
     let content = html! {
@@ -123,7 +101,6 @@ fn page(
         form.form method="post" action="/console/login" {
             (parts::complaint(lang, complaint))
             input type="hidden" name="next" value=(next);
-            @if let Some(kept) = kept { (kept.carry()) }
             div.field {
                 label for="username" { (lang.say("用户名", "User name")) }
                 input #username name="username" value=(name) required autocomplete="username"

@@ -47,7 +47,6 @@ mod user_form;
 mod users;
 mod webhooks;
 
-use crate::kept::KeptForm;
 use crate::shell::{self, ShellPage};
 use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to, html as respond};
 use admin::{AdminError, AdminState};
@@ -191,11 +190,6 @@ fn of_system() -> Router<AdminState> {
         .route("/console/account/low-balance", post(account::low_balance))
         .route("/console/account/token", post(account::token))
         .route("/console/account/sessions/{id}/end", post(account::end_session))
-}
-
-/// The login, with a form that was sent without a session.
-pub(crate) fn login_with(taste: Taste, from: &Option<String>, kept: &KeptForm) -> PageReply {
-    login::with_form(taste, from.as_deref().unwrap_or("/console"), kept)
 }
 
 /// Pages that need no session.

@@ -26,15 +26,16 @@ on_both_databases! {
         world.db.execute("DELETE FROM sessions").await;
         let login = |next: &str| Some(format!("/console/login?next={next}"));
         let on = "/console/channels?tag=a&done=saved";
-        let back = login("%2Fconsole%2Fchannels%3Ftag%3Da");
-        for (method, path) in [
-            ("POST", "/console/channels/1/test"),
-            ("GET", "/console/channels?tag=b"),
-            ("GET", "/console/events?topics=calls"),
+        let back = "%2Fconsole%2Fchannels%3Ftag%3Da";
+        for (method, path, sent) in [
+            ("POST", "/console/channels/1/test", "&sent=no"),
+            ("GET", "/console/channels?tag=b", ""),
+            ("GET", "/console/events?topics=calls", ""),
         ] {
             let answer = part(&root, method, path, on).header("X-CSRF-Token", &csrf).send().await;
             let answer = answer.expect(401);
-            assert_eq!(answer.header("hx-redirect"), back, "{path}");
+            let to = answer.header("hx-redirect");
+            assert_eq!(to, login(&format!("{back}{sent}")), "{path}");
             assert_line(&answer);
         }
         // A page is led there, and back to where it was: to what a form was on.
@@ -43,7 +44,7 @@ on_both_databases! {
         let form = root.call("POST", "/console/users/1/adjust");
         let form = form.header("Referer", "http://newapi.example/console/users/1/adjust?reverse=7");
         let led = form.body("amount=5").send().await.expect(303);
-        let to = login("%2Fconsole%2Fusers%2F1%2Fadjust%3Freverse%3D7");
+        let to = login("%2Fconsole%2Fusers%2F1%2Fadjust%3Freverse%3D7&sent=no");
         assert_eq!(led.header("location"), to);
         let out = root.call("POST", "/console/logout");
         let abroad = out.header("Referer", "http://evil.example/elsewhere");

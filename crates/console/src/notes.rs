@@ -145,12 +145,12 @@ pub(crate) fn test_failure(lang: Lang, failed: &str, detail: &str) -> String {
         ),
         "status" => match inner.split_once(" at ") {
             Some((_, at)) if inner.contains(" 404 ") => {
-                let at = at.split(':').next().unwrap_or(at);
+                let at = at.split(": ").next().unwrap_or(at);
                 tell!(
                     lang,
-                    "上游没有路径 {at}: 它由渠道地址与协议的调用组成, 请检查地址",
-                    "the upstream does not have {at}, which is made of the channel's address and \
-                     the call of its protocol: check the address"
+                    "上游在 {at} 返回 404: 没有该模型, 或没有该路径 (由渠道地址与协议的调用组成)",
+                    "the upstream answered 404 at {at}: it does not have the model, or not this \
+                     path, which is made of the channel's address and the call of its protocol"
                 )
             }
             _ => code(lang, failed).to_owned(),
@@ -324,5 +324,15 @@ mod tests {
         let guarded = "guarded: 10.1.2.3 is not an allowed address";
         let words = "10.1.2.3 is a private address: allow it with the setting UPSTREAM_ALLOW_NETS";
         assert_eq!(test_failure(Lang::En, "guarded", guarded), words);
+        for at in ["/v1/models/m", "/v1beta/models/m:countTokens"] {
+            let missing = format!("the upstream answered 404 at {at}: is that its path? It is");
+            let words = test_failure(Lang::En, "status", &missing);
+            assert!(
+                words.contains(&format!(" at {at}: it does not have the model, or")),
+                "{words}"
+            );
+            let words = test_failure(Lang::Zh, "status", &missing);
+            assert!(words.contains(&format!("在 {at} 返回 404: 没有该模型, 或")), "{words}");
+        }
     }
 }

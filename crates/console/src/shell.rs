@@ -299,8 +299,9 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
         "saved" => visit.say("已保存", "Saved"),
         "created" => visit.say("已创建", "Created"),
         "made-before" => visit.say(
-            "这份表单此前已提交, 没有重复创建; 密钥只在那时显示过",
-            "This form was sent before: here is what it made. Secrets were shown then, once",
+            "这份表单此前已提交, 没有重复创建; 若有密钥, 只在那时显示一次: 没看到就删除它, 另建一个",
+            "This form was sent before: here is what it made. A secret was shown then, once: if \
+             you did not see it, delete this and make another one",
         ),
         "deleted" => visit.say("已删除", "Deleted"),
         "enabled" => visit.say("已启用", "Enabled"),

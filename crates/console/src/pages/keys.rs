@@ -244,8 +244,9 @@ pub(super) fn listed(text: &str) -> Vec<String> {
 async fn shown(visit: &Visit, created: &Created) -> Handled {
     let lang = visit.lang();
     let key = CallingKey { text: created.key.expose(), ..CallingKey::of(&created.token) };
-    let call = play::snippet(visit, key).await?;
-    let unknown = unknown_names(visit, &created.token).await?;
+    // The key is made, and shown this once, whatever else can't be read.
+    let call = play::snippet(visit, key).await.unwrap_or_default();
+    let unknown = unknown_names(visit, &created.token).await.unwrap_or_else(|_| html! {});
     let body = html! {
         (unknown)
         p.note {
@@ -255,11 +256,17 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
             code.mono #new-key { (created.key.expose()) }
             button type="button" data-copy="new-key" { (lang.say("复制", "Copy")) }
         }
-        h2.sec { (lang.say("试一下", "Try it")) }
-        pre #first-call { (call) }
-        div.buttons {
-            button type="button" data-copy="first-call" { (lang.say("复制命令", "Copy the command")) }
-            a.button href="/console/play" { (lang.say("在操练场中试用", "Try it in the playground")) }
+        @if !call.is_empty() {
+            h2.sec { (lang.say("试一下", "Try it")) }
+            pre #first-call { (call) }
+            div.buttons {
+                button type="button" data-copy="first-call" {
+                    (lang.say("复制命令", "Copy the command"))
+                }
+                a.button href="/console/play" {
+                    (lang.say("在操练场中试用", "Try it in the playground"))
+                }
+            }
         }
         div.buttons {
             @if visit.is_setup() {

@@ -256,11 +256,29 @@ const MAX_NAMED: i64 = 200;
 /// For ordinary users, or when the database fails.
 pub async fn names(state: &AdminState, actor: &Actor) -> Result<BTreeSet<String>, AdminError> {
     actor.require_admin()?;
-    let mut names = BTreeSet::from(["default".to_owned()]);
+    let mut names = of_channels(state).await?;
+    names.insert("default".to_owned());
     let sql = "SELECT group_name AS name FROM group_ratio LIMIT $1";
     for row in state.db.read(sql, &[MAX_NAMED.into()]).await? {
         names.insert(row.get("name")?);
     }
+    Ok(names)
+}
+
+/// Whether a group has a ratio, or a channel names it.
+///
+/// # Errors
+/// For ordinary users, or when the database fails.
+pub async fn is_known(state: &AdminState, actor: &Actor, name: &str) -> Result<bool, AdminError> {
+    actor.require_admin()?;
+    let ratio = "SELECT 1 AS one FROM group_ratio WHERE group_name = $1";
+    let has_ratio = !state.db.read(ratio, &[name.into()]).await?.is_empty();
+    Ok(name == "default" || has_ratio || of_channels(state).await?.contains(name))
+}
+
+/// The groups that channels name.
+async fn of_channels(state: &AdminState) -> Result<BTreeSet<String>, StoreError> {
+    let mut names = BTreeSet::new();
     for row in state.db.read("SELECT DISTINCT groups FROM channels", &[]).await? {
         let listed: String = row.get("groups")?;
         let items = listed.split(',').map(str::trim).filter(|item| !item.is_empty());

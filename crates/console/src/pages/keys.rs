@@ -358,8 +358,10 @@ async fn unknown_names(visit: &Visit, key: &TokenView) -> Result<Markup, AdminEr
         return Ok(html! {});
     }
     let lang = visit.lang();
-    let groups = group::names(&visit.state, &visit.actor).await?;
-    let group = key.group.as_deref().filter(|group| !groups.contains(*group));
+    let group = match key.group.as_deref() {
+        Some(group) if !group::is_known(&visit.state, &visit.actor, group).await? => Some(group),
+        _ => None,
+    };
     let models = unpriced::unserved(&visit.state, &visit.actor, &key.models).await?;
     Ok(html! {
         @if let Some(group) = group {

@@ -5,6 +5,22 @@ use crate::world::{World, fixed};
 use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 
 on_both_databases! {
+    async fn no_group_of_many_is_taken_for_a_slip(db: TestDb) {
+        let (world, _) = lively(db).await;
+        world.admin().post("/api/group", &json!({ "group_name": "zebra", "ratio": 1 })).await;
+        world.db.execute("INSERT INTO group_ratio (group_name, ratio, updated_at)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+            SELECT 'g' || i, ratio, updated_at FROM group_ratio, n WHERE group_name = 'zebra'")
+            .await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for (group, is_known) in [("zebra", true), ("default", true), ("zebr", false)] {
+            let form = format!("name=k&group={group}");
+            let made = root.send("/console/keys/new", &form).await.expect(200).text();
+            assert_eq!(made.contains("no channel knows the group"), !is_known, "{group}: {made}");
+        }
+        world.close().await;
+    }
+
     async fn a_large_amount_moves_only_to_the_user_who_is_named(db: TestDb) {
         let (world, ann) = lively(db).await;
         let name = name_of(&world, ann).await;

@@ -1,5 +1,6 @@
 //! The API's reference: of the OpenAPI document, for the reader's role, by section or by search.
 
+use crate::folds::folds;
 use crate::lang::Lang;
 use crate::parts;
 use crate::reference::{CALLS, DocumentedCall, FieldDoc};
@@ -140,7 +141,7 @@ fn found(lang: Lang, calls: &[&DocumentedCall]) -> Markup {
     }
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("接口", "Call")) }
                     th.hide { (lang.say("说明", "What it does")) }
@@ -156,7 +157,7 @@ fn found(lang: Lang, calls: &[&DocumentedCall]) -> Markup {
                         td.hide.muted { (title(lang, &call.section)) }
                     }
                 } }
-            }
+            } }))
         }
     }
 }

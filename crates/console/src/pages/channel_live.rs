@@ -1,5 +1,6 @@
 //! What a channel is doing now: its state in a list, and its last hours on its own page.
 
+use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, on_or_off, state};
 use crate::visit::Visit;
@@ -217,7 +218,7 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
             (calls_chart(lang, &minutes))
         }
         @if !busiest.is_empty() {
-            div.scroll { table {
+            div.scroll { (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("调用最多的渠道", "Busiest channels")) }
                     th.num { (lang.say("调用", "Calls")) }
@@ -229,7 +230,7 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
                     @let name = names.get(&channel.channel_id).map_or("?", String::as_str);
                     (busy_row(lang, channel, name))
                 } }
-            } }
+            } })) }
         }
     })
 }

@@ -1,5 +1,6 @@
 //! A month of a balance: what was there, what moved it, what was left.
 
+use crate::folds::folds;
 use crate::lang::Lang;
 use crate::parts;
 use crate::shell::ShellPage;
@@ -73,7 +74,7 @@ fn table(lang: Lang, statement: &MonthStatement) -> Markup {
     };
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("项目", "Line")) }
                     th.hide { (lang.say("模型", "Model")) }
@@ -87,7 +88,7 @@ fn table(lang: Lang, statement: &MonthStatement) -> Markup {
                     @for line in &statement.lines { (row(lang, line)) }
                     (sum(lang.say("期末余额", "Closing balance"), statement.closing))
                 }
-            }
+            } }))
         }
         @if statement.held.0 != 0 {
             p.muted { (lang.say("其中预扣中", "Of it on hold")) ": " (show::money(statement.held)) }

@@ -4,6 +4,7 @@ use super::adjust::{reason, reason_field};
 use super::batch::{self, BatchList, keep_origin};
 use super::task_decision::{code, explained, of_code};
 use super::{for_admins, large_moves};
+use crate::folds::folds;
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormFields, form_page};
@@ -165,7 +166,7 @@ async fn owners(
 fn table(lang: Lang, result: &TaskBatchResult, names: &BTreeMap<UserId, String>) -> Markup {
     html! {
         div.scroll {
-            table {
+            (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("任务", "Task")) }
                     th.hide { (lang.say("模型", "Model")) }
@@ -175,7 +176,7 @@ fn table(lang: Lang, result: &TaskBatchResult, names: &BTreeMap<UserId, String>)
                     th.num { (lang.say("退还 $", "Given back $")) }
                 } }
                 tbody { @for item in &result.items { (row(lang, item, names)) } }
-            }
+            } }))
         }
     }
 }

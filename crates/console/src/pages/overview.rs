@@ -14,19 +14,27 @@ use maud::{Markup, html};
 
 /// The usage request for the range in the address.
 pub(super) fn request(visit: &Visit) -> UsageRequest {
+    let hours = |days: i64| UnixMs((now(visit).0 - days * DAY_MS).div_euclid(HOUR_MS) * HOUR_MS);
     match range(visit) {
-        "24h" => request_of(visit, 1),
-        "7d" => request_of(visit, 7),
-        _ => request_of(visit, 30),
+        "24h" => since(hours(1), Step::Hour),
+        "7d" => since(hours(7), Step::Hour),
+        _ => of_days(visit, 30),
     }
 }
 
-/// The usage request for the last days: whole steps, so that the lines of the log that a number
-/// leads to are those that it counts.
-pub(super) fn request_of(visit: &Visit, days: i64) -> UsageRequest {
-    let now = visit.state.clock.now();
-    let (step, step_ms) = if days > 7 { (Step::Day, DAY_MS) } else { (Step::Hour, HOUR_MS) };
-    let start = UnixMs((now.0 - days * DAY_MS).div_euclid(step_ms) * step_ms);
+/// The usage request for the last days in UTC, with today, as lists count them.
+pub(super) fn of_days(visit: &Visit, days: i64) -> UsageRequest {
+    let today = now(visit).0.div_euclid(DAY_MS);
+    since(UnixMs((today + 1 - days) * DAY_MS), Step::Day)
+}
+
+fn now(visit: &Visit) -> UnixMs {
+    visit.state.clock.now()
+}
+
+/// From the beginning of a step, so that the lines of the log that a number leads to are those
+/// that it counts.
+fn since(start: UnixMs, step: Step) -> UsageRequest {
     let filter = LogFilter { start_at: Some(start), ..LogFilter::default() };
     UsageRequest { filter, step, top: 8 }
 }

@@ -245,7 +245,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let below = below_zero(&visit, &user, &journal);
     let of_user = format!("&username={}", step(&user.username));
     let charges = format!("/console/log?type=consume{of_user}");
-    let lately = overview::lines(&overview::request_of(&visit, 30), "consume") + &of_user;
+    let days = month_days(&visit.state);
+    let lately = overview::lines(&overview::of_days(&visit, days), "consume") + &of_user;
     let reaches = reaches(&visit, &user);
     let is_below = reaches && user.id != visit.actor.user_id;
     let sessions = match is_below {
@@ -257,7 +258,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
             (on_hold(&visit, &user))
             (parts::tile(&charges, lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
-            (parts::tile(&lately, lang.say("30 天消耗", "Spent in 30 days"), &show::money(spent)))
+            (parts::tile(&lately, &tell!(lang, "{days} 天消耗", "Spent, {days} d"),
+                &show::money(spent)))
             (parts::tile(&charges, lang.say("计费调用", "Charged calls"),
                 &html! { (show::count(user.request_count)) }))
             (left_tile(lang, lang.say("今日剩余", "Left today"), user.spending.daily_left))
@@ -315,9 +317,9 @@ async fn keys_of(visit: &Visit, id: UserId) -> Result<Markup, AdminError> {
     })
 }
 
-/// What a user has spent in the last 30 days, by days in UTC.
+/// What a user has spent in the last 30 days, as far as the log is kept.
 async fn spent_lately(visit: &Visit, id: UserId) -> Result<Quota, AdminError> {
-    let request = overview::request_of(visit, 30);
+    let request = overview::of_days(visit, month_days(&visit.state));
     let filter = LogFilter { user_id: Some(id), ..request.filter };
     let request = UsageRequest { filter, ..request };
     let series = usage::series(&visit.state, &visit.actor, false, &request).await?;

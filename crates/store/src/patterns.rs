@@ -20,11 +20,16 @@ pub fn can_match(pattern: &str) -> bool {
 /// Whether a name fits a pattern.
 #[must_use]
 pub fn matches(pattern: &str, name: &str) -> bool {
-    let (mut patterns, mut names) = (pattern.split('/'), name.split('/'));
+    all_segments(pattern, name, segment_matches)
+}
+
+/// Whether both have as many segments, and each pair of them fits.
+fn all_segments(one: &str, other: &str, fit: fn(&str, &str) -> bool) -> bool {
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
     loop {
-        match (patterns.next(), names.next()) {
+        match (ones.next(), others.next()) {
             (None, None) => return true,
-            (Some(pattern), Some(name)) if segment_matches(pattern, name) => {}
+            (Some(one), Some(other)) if fit(one, other) => {}
             _ => return false,
         }
     }
@@ -38,14 +43,7 @@ pub fn lists<'a>(list: impl IntoIterator<Item = &'a String>, name: &str) -> bool
 /// Whether some name fits both patterns.
 #[must_use]
 pub fn overlap(one: &str, other: &str) -> bool {
-    let (mut ones, mut others) = (one.split('/'), other.split('/'));
-    loop {
-        match (ones.next(), others.next()) {
-            (None, None) => return true,
-            (Some(one), Some(other)) if segments_overlap(one, other) => {}
-            _ => return false,
-        }
-    }
+    all_segments(one, other, segments_overlap)
 }
 
 /// From the ends to the starts: whether what is left of both can be the same text.

@@ -282,24 +282,28 @@ fn id_in_form(
     source: &ValueSource,
 ) -> Result<Option<String>, Fault> {
     let Some(first) = source.first_name() else { return Ok(None) };
-    let is_field = source.form_field().is_some();
+    if source.form_field().is_none() {
+        return match form_says(form, plain, first)? {
+            true => Err(faults::needs_json(first)),
+            false => Ok(None),
+        };
+    }
     match form {
-        MediaKind::Form { boundary } if is_field => {
-            match multipart::field(boundary, plain, first) {
-                Err(MultipartError::Missing(_)) => Ok(None),
-                field => field.map(|field| Some(field.text)).map_err(bad_form),
-            }
-        }
-        MediaKind::Urlencoded if is_field => urlencoded::field(plain, first).map_err(bad_fields),
-        MediaKind::Form { boundary } => match multipart::says(boundary, plain, first) {
-            Ok(true) => Err(faults::needs_json(first)),
-            said => said.map(|_| None).map_err(bad_form),
+        MediaKind::Form { boundary } => match multipart::field(boundary, plain, first) {
+            Err(MultipartError::Missing(_)) => Ok(None),
+            field => field.map(|field| Some(field.text)).map_err(bad_form),
         },
-        MediaKind::Urlencoded => match urlencoded::says(plain, first) {
-            Ok(true) => Err(faults::needs_json(first)),
-            said => said.map(|_| None).map_err(bad_fields),
-        },
+        MediaKind::Urlencoded => urlencoded::field(plain, first).map_err(bad_fields),
         MediaKind::Json => Ok(None),
+    }
+}
+
+/// Whether a form has a field that a reader may take for `name`, or for a part of it.
+fn form_says(form: &MediaKind, plain: &[u8], name: &str) -> Result<bool, Fault> {
+    match form {
+        MediaKind::Form { boundary } => multipart::says(boundary, plain, name).map_err(bad_form),
+        MediaKind::Urlencoded => urlencoded::says(plain, name).map_err(bad_fields),
+        MediaKind::Json => Ok(false),
     }
 }
 

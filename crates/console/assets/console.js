@@ -61,59 +61,9 @@
     zone.textContent = zone.dataset.label + name + (offset ? ` (UTC${sign}${hours})` : '');
   }
 
-  // A write that can't be taken back is asked about first, by its own name.
-  const confirmation = document.getElementById('confirm');
-  let asking = null;
-  document.addEventListener('submit', (event) => {
-    const form = event.target;
-    if (!(form instanceof HTMLFormElement) || !form.dataset.confirm || !confirmation) return;
-    if (form.dataset.confirmed) {
-      // Once: who comes back to the page is asked again.
-      delete form.dataset.confirmed;
-      return;
-    }
-    event.preventDefault();
-    asking = form;
-    const yes = confirmation.querySelector('[value=yes]');
-    yes.textContent = event.submitter?.textContent.trim() || yes.textContent;
-    document.getElementById('confirm-words').textContent = form.dataset.confirm;
-    confirmation.returnValue = '';
-    confirmation.showModal();
-  });
-  confirmation?.addEventListener('close', () => {
-    const form = asking;
-    asking = null;
-    if (form && confirmation.returnValue === 'yes') {
-      form.dataset.confirmed = 'yes'; form.elements.asks?.remove();
-      form.requestSubmit();
-    }
-  });
-
-  // A second click would send a form again: what is shown once would be made twice, and the first
-  // never seen. A button that is disabled at once would not be sent itself.
-  document.addEventListener('submit', (event) => {
-    const form = event.target;
-    if (event.defaultPrevented || form.method !== 'post') return;
-    setTimeout(() => { for (const button of all('button:not([type=button])', form)) button.disabled = true; });
-  });
-  addEventListener('pageshow', (event) => {
-    if (!event.persisted) return;
-    for (const button of all('form[method=post] button')) button.disabled = false;
-    countTicks();
-  });
-
   document.addEventListener('change', (event) => {
     if (event.target.matches?.('[data-submits]')) event.target.form.requestSubmit();
     if (event.target.matches?.('[data-amount]')) showAmount(event);
-  });
-
-  // A form in a list goes away with it: what was typed is not thrown away unasked.
-  document.addEventListener('input', (event) => { event.target.form?.setAttribute('data-typed', ''); });
-  document.addEventListener('htmx:before:request', (event) => {
-    const target = event.detail.ctx?.target;
-    const typed = target?.id === 'list' && target.querySelector('form.form[data-typed]');
-    const words = zh ? '表单中有未保存的内容, 放弃它们?' : 'The form has changes that are not saved. Drop them?';
-    if (typed && !confirm(words)) event.preventDefault();
   });
 
   // What is done with the ticked rows needs one.
@@ -308,6 +258,7 @@
     countTicks();
   }
   document.addEventListener('htmx:after:swap', renew);
+  addEventListener('pageshow', (event) => { if (event.persisted) countTicks(); });
   renew();
   showAmount();
   setInterval(() => showTimes(document), 30000);

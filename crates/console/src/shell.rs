@@ -57,6 +57,7 @@ impl ShellPage {
             }
             (just_done(visit, &self.title))
             (confirmation(visit.lang()))
+            (ended(visit))
             (palette(visit.lang()))
             (shortcuts(visit.lang()))
         };
@@ -363,6 +364,39 @@ fn confirmation(lang: Lang) -> Markup {
                 div.buttons {
                     button value="no" { (lang.say("取消", "Cancel")) }
                     button.danger value="yes" { (lang.say("确定", "Yes")) }
+                }
+            }
+        }
+    }
+}
+
+/// What a form is stopped with when it can't be sent: what was typed in it stays.
+fn ended(visit: &Visit) -> Markup {
+    html! {
+        dialog #ended data-user=(visit.actor.user_id.0) aria-labelledby="ended-words" {
+            form method="dialog" {
+                p #ended-words {
+                    span data-when="over" { (visit.say(
+                        "登录已失效, 内容尚未提交, 仍保留在本页。请在新标签页登录, 然后回到这里继续。",
+                        "The session has ended. Nothing was sent, and what you typed is still \
+                         here: log in in another tab, come back, and go on.",
+                    )) }
+                    span data-when="other" { (tell!(
+                        visit.lang(),
+                        "此浏览器现在登录的是另一个用户, 内容尚未提交。请在新标签页以 {} 登录, 然后回到这里继续。",
+                        "This browser is logged in as somebody else now. Nothing was sent: log in \
+                         as {} in another tab, come back, and go on.",
+                        visit.actor.username
+                    )) }
+                    span data-when="silent" { (visit.say(
+                        "服务器没有应答, 内容尚未提交, 仍保留在本页。",
+                        "The server did not answer. Nothing was sent, and what you typed is still here.",
+                    )) }
+                }
+                div.buttons {
+                    a.button href="/console/login" target="_blank" { (visit.say("登录", "Log in")) }
+                    button value="no" { (visit.say("取消", "Cancel")) }
+                    button.primary value="again" { (visit.say("继续", "Go on")) }
                 }
             }
         }

@@ -11,9 +11,10 @@ use admin::ops::session::{self, LoggedIn, LoginClient};
 use admin::{AdminError, AdminState, BodyShare, session_cookie};
 use axum::Extension;
 use axum::extract::{Request, State};
-use http::header::{REFERER, RETRY_AFTER, SET_COOKIE};
+use http::header::{CONTENT_TYPE, REFERER, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use maud::html;
+use serde_json::json;
 use std::collections::HashMap;
 use store::Secret;
 
@@ -116,6 +117,15 @@ fn page(
         (shell::tastes(taste, &format!("{LOGIN}?next={}", step(next))))
     };
     shell::bare(taste, status, lang.say("登录", "Log in"), content)
+}
+
+/// `GET /console/session`: whose session the browser has now, and the token of its forms, for a page
+/// that was open while it changed.
+pub(crate) async fn session(Here(visit): Here) -> Handled {
+    let session = json!({ "user_id": visit.actor.user_id.0, "csrf": visit.session.csrf });
+    let mut reply = PageReply::new(session.to_string().into());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(reply)
 }
 
 /// `POST /console/logout`

@@ -64,6 +64,7 @@ pub(crate) fn inside() -> Router<AdminState> {
         .route("/console", get(front))
         .route("/console/setup", get(guide::show))
         .route("/console/find", get(find::show))
+        .route("/console/session", get(login::session))
         .route("/console/logout", post(login::leave))
         .route("/console/log", get(log::list))
         .route("/console/log/export", get(log::export))

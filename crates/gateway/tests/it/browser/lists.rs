@@ -2,7 +2,7 @@
 
 use super::journeys::DESK;
 use super::{Chromium, ENTER};
-use crate::pages::lively;
+use crate::pages::{PASSWORD, lively, name_of};
 use testkit::{ROOT_PASSWORD, TestDb, eventually, json};
 
 /// Waits until a script says so.
@@ -129,6 +129,57 @@ on_sqlite! {
         window.sees("The session has ended: log in again").await;
         let gone = "return document.querySelector('#live') === null";
         assert_eq!(window.script(gone).await, true);
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn what_was_typed_stays_when_the_session_has_ended(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let name = name_of(&world, ann).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        let log_in = |name: &str, password: &str| {
+            format!(
+                "const body = new URLSearchParams({{ username: '{name}', password: '{password}' }});
+                return fetch('/console/login', {{ method: 'POST', body }}).then((to) => to.url)"
+            )
+        };
+        let dialog = |open: bool| format!("return document.getElementById('ended').open === {open}");
+        let says = "const words = [...document.querySelectorAll('#ended [data-when]')];
+            return words.filter((one) => !one.hidden).map((one) => one.dataset.when).join()";
+        window.login("root", ROOT_PASSWORD).await;
+        let before = world.admin().user_quota(ann).await;
+        window.go(&format!("/console/users/{ann}/adjust")).await;
+        window.type_into("#f-amount", "$1.5").await;
+        window.type_into("#f-reason", "paid in cash").await;
+        world.db.execute("DELETE FROM sessions").await;
+        window.click("button[data-says-amount]").await;
+        until(&window, "the dialog", &dialog(true)).await;
+        assert_eq!(window.script(says).await, "over");
+        window.accessible("a form without a session").await;
+        // Still nobody, and then somebody else.
+        window.click("#ended [value=again]").await;
+        until(&window, "the dialog", &dialog(true)).await;
+        window.script(&log_in(&name, PASSWORD)).await;
+        window.click("#ended [value=again]").await;
+        until(&window, "other words", &format!("{says} === 'other'")).await;
+        assert_eq!(world.admin().user_quota(ann).await, before);
+        window.script(&log_in("root", ROOT_PASSWORD)).await;
+        window.click("#ended [value=again]").await;
+        window.sees("$1.50 added to").await;
+        assert_eq!(world.admin().user_quota(ann).await, before + 750_000);
+
+        // A form of a page that is older than the session is sent in the new one, and what a part of
+        // a page asks for leads nowhere while something is typed.
+        window.go("/console/prices/new").await;
+        window.type_into("[name=model_name]", "song").await;
+        world.db.execute("DELETE FROM sessions").await;
+        window.type_into("[name=fixed_quota]", "$0.02").await;
+        until(&window, "the dialog", &dialog(true)).await;
+        window.script(&log_in("root", ROOT_PASSWORD)).await;
+        window.click("#ended [value=no]").await;
+        window.click("main form.form button.primary").await;
+        window.sees("song").await;
+        until(&window, "the list", "return location.pathname === '/console/prices'").await;
         window.close().await;
         world.close().await;
     }

@@ -81,6 +81,34 @@ pub(crate) fn mark_of(now: &FieldTexts) -> String {
     mark(&lines.join("\0"))
 }
 
+/// What of `now` a form would change.
+pub(crate) fn replaced(
+    now: &FieldTexts,
+    typed: impl Fn(&'static str) -> Option<String>,
+) -> Vec<ReplacedField> {
+    let fields = now.iter().filter_map(|(name, now)| {
+        let typed = typed(name).filter(|typed| typed != now)?;
+        Some(ReplacedField { name, now: now.clone(), typed })
+    });
+    fields.collect()
+}
+
+/// Each field as it is and as it would be.
+pub(crate) fn in_words(lang: Lang, fields: &[ReplacedField]) -> Markup {
+    let text = |text: &str| match text {
+        "" => show::NOTHING.to_owned(),
+        text => text.to_owned(),
+    };
+    html! {
+        p { @for (nth, field) in fields.iter().enumerate() {
+            @if nth > 0 { br; }
+            (field_label(lang, field.name)) ": "
+            span.muted.break { (text(&field.now)) } " → "
+            b.break { (text(&field.typed)) }
+        } }
+    }
+}
+
 impl ChangedMeanwhile {
     /// What of `now` the form would replace unseen; `None`: nothing.
     pub(crate) fn unseen(
@@ -92,20 +120,12 @@ impl ChangedMeanwhile {
         if is_seen(form, &mark) {
             return None;
         }
-        let fields = now.iter().filter_map(|(name, now)| {
-            let typed = typed(name).filter(|typed| typed != now)?;
-            Some(ReplacedField { name, now: now.clone(), typed })
-        });
-        let fields: Vec<ReplacedField> = fields.collect();
+        let fields = replaced(now, typed);
         (!fields.is_empty()).then_some(Self { mark, fields })
     }
 
     /// What stands above the form.
     pub(crate) fn note(&self, lang: Lang) -> Markup {
-        let text = |text: &str| match text {
-            "" => show::NOTHING.to_owned(),
-            text => text.to_owned(),
-        };
         html! {
             input type="hidden" name="replaces" value=(self.mark);
             div.note role="alert" {
@@ -113,12 +133,7 @@ impl ChangedMeanwhile {
                     "打开表单之后已被修改。现在保存会改为: ",
                     "It was changed since this form was opened. Saving now makes it:",
                 )) } }
-                p { @for (nth, field) in self.fields.iter().enumerate() {
-                    @if nth > 0 { br; }
-                    (field_label(lang, field.name)) ": "
-                    span.muted.break { (text(&field.now)) } " → "
-                    b.break { (text(&field.typed)) }
-                } }
+                (in_words(lang, &self.fields))
             }
         }
     }

@@ -7,14 +7,15 @@ use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::once::{SentOnce, once, once_field};
 use crate::parts::{self, FormField, FormFields};
-use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
+use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, in_words, mark_of, replaced};
 use crate::shell::{ShellPage, csrf};
-use crate::visit::{Handled, Here, Path, Visit, done};
+use crate::visit::{self, Handled, Here, Path, Visit, done};
 use admin::AdminError;
 use admin::ops::channel::{self, ChannelInput, ChannelView};
 use admin::ops::group;
 use admin::ops::protocol::{self, ProtocolView};
 use domain::ChannelId;
+use http::StatusCode;
 use maud::{Markup, html};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -66,6 +67,51 @@ pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
     };
     page(&visit, Some(&channel), &says).await
+}
+
+/// `POST /console/channels/new/check`
+pub(crate) async fn check_new(Here(visit): Here) -> Handled {
+    for_admins(&visit)?;
+    checked(&visit, None).await
+}
+
+/// `POST /console/channels/{id}/check`
+pub(crate) async fn check(Here(visit): Here, Path(id): Path<i64>) -> Handled {
+    for_admins(&visit)?;
+    let channel = channel::get(&visit.state, ChannelId(id)).await?;
+    checked(&visit, Some(&channel)).await
+}
+
+/// What is wrong with what was typed so far, or what saving it would change.
+async fn checked(visit: &Visit, channel: Option<&ChannelView>) -> Handled {
+    let (lang, id) = (visit.lang(), channel.map(|channel| channel.id));
+    let input = object(visit).fields().and_then(ChannelInput::read);
+    let may_be = match input {
+        Ok(input) => channel::check(&visit.state, &visit.actor, id, input).await,
+        Err(error) => Err(error),
+    };
+    let complaint = match may_be {
+        Ok(()) => None,
+        // A field that nobody has come to yet is no fault.
+        Err(error) => {
+            let complaint = Complaint::of(error, lang)?;
+            let is_ahead = channel.is_none() && visit.form.text(&complaint.field).is_empty();
+            Some(complaint).filter(|_| !is_ahead)
+        }
+    };
+    let now = channel.map(texts).unwrap_or_default();
+    let changes = replaced(&now, |name| typed(&visit.form, name));
+    let new_key = channel.is_some() && !visit.form.text("key").is_empty();
+    let part = html! {
+        @if let Some(complaint) = &complaint {
+            p.bad { (parts::said(lang, complaint)) }
+        } @else if !changes.is_empty() || new_key {
+            p.muted { (lang.say("保存将改为:", "Saving makes it:")) }
+            (in_words(lang, &changes))
+            @if new_key { p { (lang.say("密钥: 换成新的", "Key: a new one")) } }
+        }
+    };
+    Ok(visit::html(StatusCode::OK, part))
 }
 
 /// Saves it; or returns what others have changed since the form was opened.
@@ -173,8 +219,10 @@ async fn page(
     let groups = group::names(&visit.state, &visit.actor).await?;
     let protocols = protocols(visit).await?;
     let here = channel.map(|channel| format!("/console/channels/{}", channel.id.0));
-    let action =
-        here.as_ref().map_or("/console/channels/new".to_owned(), |to| format!("{to}/edit"));
+    let [action, check] = match &here {
+        None => ["", "/check"].map(|step| format!("/console/channels/new{step}")),
+        Some(here) => ["/edit", "/check"].map(|step| format!("{here}{step}")),
+    };
     let body = html! {
         form.form.wide method="post" action=(action) {
             (csrf(visit))
@@ -191,6 +239,8 @@ async fn page(
                 .value(channel.map_or("", |channel| &channel.remark))
                 .hint(lang.say("只有管理员看到", "for administrators alone"))))
             (mapping_fields(lang, &fields, channel))
+            div.check role="status" hx-post=(check) hx-trigger="change from:closest form delay:100ms"
+                hx-include="closest form" hx-swap="innerHTML" {}
             div.buttons {
                 button.primary { (match channel {
                     Some(_) => lang.say("保存", "Save"),

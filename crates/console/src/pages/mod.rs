@@ -111,6 +111,8 @@ fn of_channels() -> Router<AdminState> {
         .route("/console/channels/batch", get(channel_batch::show).post(channel_batch::change))
         .route("/console/channels/test", post(channel_tests::run))
         .route("/console/channels/{id}", get(channel_page::show))
+        .route("/console/channels/new/check", post(channel_form::check_new))
+        .route("/console/channels/{id}/check", post(channel_form::check))
         .route("/console/channels/{id}/edit", get(channel_form::edit).post(channel_form::save))
         .route("/console/channels/{id}/test", post(channels::test))
         .route("/console/channels/{id}/models", post(channel_models::ask))

@@ -10,6 +10,38 @@ fn words(page: &str) -> String {
 }
 
 on_both_databases! {
+    async fn a_form_says_what_it_changes_and_what_is_wrong_before_it_is_saved(db: TestDb) {
+        let world = World::open(db).await;
+        let one = world.channel(&["a"], json!({"name": "one"})).await;
+        let url = world.upstream.url();
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let check = format!("/console/channels/{one}/check");
+        let said = async |to: &str, form: &str| {
+            words(&root.send(to, form).await.expect(200).text())
+        };
+        let same = format!("name=one&base_url={url}&models=a&groups=default&weight=1&auto_ban=on");
+        assert_eq!(said(&check, &same).await, "");
+        let changed = same.replace("name=one", "name=%3Cb%3E").replace("models=a", "models=a%0Ab");
+        let changes = said(&check, &format!("{changed}&key=sk-secret")).await;
+        assert_eq!(changes, "Saving makes it:Name: one → &lt;b&gt;Models: a → a, bKey: a new one");
+        let odd = said(&check, &format!("{same}&priority=high")).await;
+        assert!(odd.starts_with("Priority: ") && !odd.contains('→'), "{odd}");
+        let elsewhere = same.replace(&url, "https://api.example.com");
+        let moved = said(&check, &elsewhere).await;
+        assert!(moved.contains("key"), "another host needs the key again: {moved}");
+        let now = world.admin().get(&format!("/api/channel/{one}")).await;
+        assert_eq!(now["name"], "one", "nothing is written");
+
+        // Of a new one, what was not come to yet is no fault.
+        let new = "/console/channels/new/check";
+        assert_eq!(said(new, "name=x&base_url=&models=").await, "");
+        let wrong = said(new, "name=x&base_url=ftp%3A%2F%2Fx&models=a").await;
+        assert!(wrong.starts_with("Address: "), "{wrong}");
+        let form = root.get(&format!("/console/channels/{one}/edit")).await.expect(200).text();
+        assert!(form.contains(&format!("hx-post=\"{check}\"")), "{form}");
+        world.close().await;
+    }
+
     async fn channels_are_found_and_changed_by_their_tag(db: TestDb) {
         let world = World::open(db).await;
         let admin = world.admin();

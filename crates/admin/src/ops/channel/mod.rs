@@ -19,7 +19,7 @@ pub use live::{
 pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
 pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;
-pub use write::{copy, create, delete, set_status, update};
+pub use write::{check, copy, create, delete, set_status, update};
 
 use crate::ops::log::lately;
 use crate::page::{self, Page, PageRequest, Query, Where};

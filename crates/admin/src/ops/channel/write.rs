@@ -23,14 +23,7 @@ pub async fn create(
 ) -> Result<ChannelView, AdminError> {
     actor.require_admin()?;
     let input = input.checked()?;
-    let required = |field| AdminError::field(field, "不能为空", "is required");
-    if input.base_url.is_none() {
-        return Err(required("base_url"));
-    }
-    if input.models.is_none() {
-        return Err(required("models"));
-    }
-    check_destination(state, &input, ("", egress::CUSTOM_PASS)).await?;
+    check_new(state, &input).await?;
     let name = input.name.clone().unwrap_or_default();
     let mut set = assignments(state, &input)?;
     let now = state.clock.now();
@@ -49,6 +42,39 @@ pub async fn create(
     .await?;
     state.refresh().await;
     get(state, ChannelId(record::returned_id(&rows)?)).await
+}
+
+async fn check_new(state: &AdminState, input: &ChannelInput) -> Result<(), AdminError> {
+    let required = |field| AdminError::field(field, "不能为空", "is required");
+    if input.base_url.is_none() {
+        return Err(required("base_url"));
+    }
+    if input.models.is_none() {
+        return Err(required("models"));
+    }
+    check_destination(state, input, ("", egress::CUSTOM_PASS)).await?;
+    Ok(())
+}
+
+/// Whether a channel could be created, or this one changed, so: nothing is written.
+///
+/// # Errors
+/// As creating or changing it would fail.
+pub async fn check(
+    state: &AdminState,
+    actor: &Actor,
+    id: Option<ChannelId>,
+    input: ChannelInput,
+) -> Result<(), AdminError> {
+    actor.require_admin()?;
+    let input = input.checked()?;
+    match id {
+        None => check_new(state, &input).await,
+        Some(id) => {
+            let before = get(state, id).await?;
+            changed(state, actor, &before, input).await.map(|_| ())
+        }
+    }
 }
 
 /// Changes what is given, live when this returns. An empty key stays as it is.

@@ -5,7 +5,7 @@ use crate::lang::{Lang, tell};
 use crate::parts::BACKGROUND;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, html as respond, step};
-use admin::AdminError;
+use admin::{AdminError, ROLE_ROOT};
 use admin::ops::first_steps::{self, FirstSteps};
 use admin::ops::{token, unpriced};
 use http::StatusCode;
@@ -71,6 +71,17 @@ pub(super) async fn shown(visit: &Visit, steps: &FirstSteps) -> Result<Markup, A
             ol {
                 @for (nth, step) in all.iter().enumerate() { (row(lang, step, next == Some(nth))) }
                 (call_row(visit, steps, waits).await?)
+            }
+            @if visit.actor.role >= ROLE_ROOT {
+                p.muted {
+                    (lang.say(
+                        "首次启动时打印的密码与访问令牌也在 DATA_DIR/first-run.txt 中: ",
+                        "The password and the token that the first start printed are in \
+                         DATA_DIR/first-run.txt as well: ",
+                    ))
+                    a href="/console/account" { (lang.say("换成自己的", "have your own")) }
+                    (lang.say(", 再删除该文件。", ", and delete the file."))
+                }
             }
         }
     })

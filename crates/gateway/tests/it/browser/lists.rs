@@ -170,7 +170,7 @@ on_sqlite! {
 
         // A form of a page that is older than the session is sent in the new one, and what a part of
         // a page asks for leads nowhere while something is typed.
-        window.go("/console/prices/new").await;
+        window.go("/console/prices/edit").await;
         window.type_into("[name=model_name]", "song").await;
         world.db.execute("DELETE FROM sessions").await;
         window.type_into("[name=fixed_quota]", "$0.02").await;

@@ -11,7 +11,12 @@ pub(crate) fn folds(lang: Lang, table: &Markup) -> Markup {
     let Some((head, body)) = text.split_once("</thead>") else {
         return PreEscaped(text.clone());
     };
-    let heads: Vec<ColumnHead> = elements(head, "th").map(ColumnHead::of).collect();
+    let heads: Vec<ColumnHead<'_>> = elements(head, "th").map(ColumnHead::of).collect();
+    // A row that shows all it has is not opened.
+    let opens = heads.iter().any(|head| head.is("hide")) || body.contains("<td class=\"acts\"");
+    if !opens {
+        return PreEscaped(text.replacen("<table", "<table data-folds", 1));
+    }
     let open = html! {
         td.unfold { input type="checkbox" aria-label=(lang.say("更多", "More")); }
     };
@@ -23,29 +28,38 @@ pub(crate) fn folds(lang: Lang, table: &Markup) -> Markup {
     }
     folded.push_str("</thead>");
     for row in body.split_inclusive("</tr>") {
-        match row.strip_suffix("</tr>") {
-            // The quote is a tag's: in texts it is escaped.
-            Some(cells) if !cells.contains(" colspan=\"") => {
-                labelled(&mut folded, cells, &heads);
-                folded.push_str(&open.0);
-                folded.push_str("</tr>");
-            }
-            _ => folded.push_str(row),
+        let Some(cells) = row.strip_suffix("</tr>") else {
+            folded.push_str(row);
+            continue;
+        };
+        if labelled(&mut folded, cells, &heads) {
+            folded.push_str(&open.0);
         }
+        folded.push_str("</tr>");
     }
     PreEscaped(folded)
 }
 
 /// The head of a column.
-struct ColumnHead {
+struct ColumnHead<'a> {
     words: String,
-    /// On a phone its cells are below the row.
-    hides: bool,
+    tag: &'a str,
 }
 
-impl ColumnHead {
-    fn of((tag, content): (&str, &str)) -> Self {
-        Self { words: words(content), hides: classes(tag).any(|class| class == "hide") }
+impl<'a> ColumnHead<'a> {
+    fn of((tag, content): (&'a str, &str)) -> Self {
+        Self { words: words(content), tag }
+    }
+
+    fn is(&self, class: &str) -> bool {
+        classes(self.tag).any(|it| it == class)
+    }
+
+    /// The classes that the cells below have of it: `hide`, on a phone they are below the row, and
+    /// `broad`, seen in a broad window alone.
+    fn inherited(&self, tag: &str) -> String {
+        let missing = |class: &&str| self.is(class) && !classes(tag).any(|it| it == *class);
+        ["hide", "broad"].into_iter().filter(missing).flat_map(|class| [class, " "]).collect()
     }
 }
 
@@ -54,29 +68,48 @@ fn classes(tag: &str) -> impl Iterator<Item = &str> {
     all.unwrap_or_default().split(' ')
 }
 
-/// The cells of a row, those that fold away with the heads of their columns.
-fn labelled(folded: &mut String, row: &str, heads: &[ColumnHead]) {
-    let mut rest = row;
-    for head in heads {
+/// The cells of a row, those that fold away with the heads of their columns. Whether there is
+/// something in them.
+fn labelled(folded: &mut String, row: &str, heads: &[ColumnHead<'_>]) -> bool {
+    let (mut rest, mut opens, mut column) = (row, false, 0);
+    while let Some(head) = heads.get(column) {
         let Some(at) = rest.find("<td") else { break };
         let end = rest[at..].find('>').map_or(rest.len(), |end| at + end);
         let tag = &rest[at..end];
         folded.push_str(&rest[..at]);
-        if !head.hides || classes(tag).any(|class| class == "hide") {
+        let is_empty = rest[end..].starts_with("></td>");
+        rest = &rest[end..];
+        let columns = columns_of(tag);
+        column += columns;
+        if columns > 1 {
+            // It has a line of its own.
+            folded.push_str(tag);
+            continue;
+        }
+        let inherited = head.inherited(tag);
+        if inherited.is_empty() {
             folded.push_str(tag);
         } else if tag.contains(" class=\"") {
-            folded.push_str(&tag.replacen(" class=\"", " class=\"hide ", 1));
+            folded.push_str(&tag.replacen(" class=\"", &format!(" class=\"{inherited}"), 1));
         } else {
-            folded.push_str(&tag.replacen("<td", "<td class=\"hide\"", 1));
+            let class = format!("<td class=\"{}\"", inherited.trim_end());
+            folded.push_str(&tag.replacen("<td", &class, 1));
         }
-        if head.hides {
+        if head.is("hide") && !is_empty {
             folded.push_str(" data-label=\"");
             folded.push_str(&head.words);
             folded.push('"');
         }
-        rest = &rest[end..];
+        opens |= !is_empty && (head.is("hide") || classes(tag).any(|class| class == "acts"));
     }
     folded.push_str(rest);
+    opens
+}
+
+/// How many columns a cell has. The quote is a tag's: in texts it is escaped.
+fn columns_of(tag: &str) -> usize {
+    let said = tag.split_once(" colspan=\"").and_then(|(_, rest)| rest.split('"').next());
+    said.and_then(|said| said.parse().ok()).unwrap_or(1)
 }
 
 /// The elements of a name: what their tags say, and what they have in them.
@@ -113,6 +146,7 @@ mod tests {
                     tr id="a" { td { "<td" } td.num { "1" } }
                     tr { td { "b colspan=" } td title=" colspan=\"2\"" { "2" } }
                     tr.more { td colspan="2" { "all" } }
+                    tr { td { "sum" } td.hide {} }
                 }
             }
         };
@@ -125,7 +159,29 @@ mod tests {
                      data-label=\"Us&quot;ed ↓\">2<";
         assert!(folded.contains(named), "{folded}");
         assert!(folded.contains("<tr class=\"more\"><td colspan=\"2\">all</td></tr>"), "{folded}");
+        // There is nothing to open.
+        assert!(folded.contains("<tr><td>sum</td><td class=\"hide\"></td></tr>"), "{folded}");
         assert!(folded.contains("More</span></th></tr></thead>"), "{folded}");
         assert_eq!(folded.matches("unfold").count(), 3, "{folded}");
+    }
+    #[test]
+    fn a_problem_across_columns_leaves_the_others_to_be_opened() {
+        let table = html! {
+            table {
+                thead { tr { th { "Task" } th.hide { "Model" } th { "Held" } th { "Charged" } } }
+                tbody { tr { td { "1" } td { "m" } td colspan="2" { "ended" } } }
+            }
+        };
+        let folded = folds(Lang::En, &table).into_string();
+        let row = "<td class=\"hide\" data-label=\"Model\">m</td><td colspan=\"2\">ended</td>\
+                   <td class=\"unfold\">";
+        assert!(folded.contains(row), "{folded}");
+    }
+
+    #[test]
+    fn a_table_that_a_phone_shows_whole_has_nothing_to_open() {
+        let table = html! { table { thead { tr { th { "A" } } } tbody { tr { td { "1" } } } } };
+        let folded = folds(Lang::En, &table).into_string();
+        assert!(folded.contains("<table data-folds") && !folded.contains("unfold"), "{folded}");
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Chromium;
 use super::journeys::DESK;
+use super::phone::check_tables;
 use super::pictures::{NARROW, WIDE};
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of, shapes};
 use crate::pages_whole::FullWorld;
@@ -68,6 +69,7 @@ on_sqlite! {
                 if cut != json!([]) {
                     wide.push(format!("{login} {path}: {cut}"));
                 }
+                check_tables(&window, &format!("{login} {path}"), &mut wide).await;
             }
             window.go("/console/log?type=consume").await;
             // What a row has no room for is below it, once it is opened.
@@ -86,7 +88,7 @@ on_sqlite! {
             window.clean().await;
             window.close().await;
         }
-        assert!(wide.is_empty(), "wider than a phone: {wide:#?}");
+        assert!(wide.is_empty(), "not for a phone: {wide:#?}");
         full.close().await;
     }
 

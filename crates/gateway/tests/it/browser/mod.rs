@@ -6,6 +6,7 @@ mod journeys;
 mod lists;
 mod live;
 mod palette;
+mod phone;
 mod pictures;
 mod play;
 

@@ -18,6 +18,7 @@ mod notes;
 mod once;
 mod pages;
 mod parts;
+mod ranges;
 mod reference;
 mod replaced;
 mod setting_words;

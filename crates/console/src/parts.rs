@@ -553,44 +553,6 @@ pub(crate) fn tile(to: &str, label: &str, value: &Markup) -> Markup {
     html! { a.tile href=(to) { span { (label) } b { (value) } } }
 }
 
-/// Ways to look at another time: 24 hours, 7 days, 30 days.
-pub(crate) fn ranges(visit: &Visit) -> Markup {
-    let all = [
-        ("24h", visit.say("24 小时", "24 h")),
-        ("7d", visit.say("7 天", "7 d")),
-        ("30d", visit.say("30 天", "30 d")),
-    ];
-    let now = range(visit);
-    html! {
-        span.seg role="group" aria-label=(visit.say("时间范围", "Range")) {
-            @for (code, word) in all {
-                a href=(visit.with("range", code)) aria-current=[(code == now).then_some("true")] {
-                    (word)
-                }
-            }
-        }
-    }
-}
-
-/// What is meant by a number of the range that is asked for: `Spent, 30 d`.
-pub(crate) fn of_range(visit: &Visit, zh: &str, en: &str) -> String {
-    let (span_zh, span) = match range(visit) {
-        "24h" => ("24 小时", "24 h"),
-        "7d" => ("7 天", "7 d"),
-        _ => ("30 天", "30 d"),
-    };
-    tell!(visit.lang(), "{span_zh}{zh}", "{en}, {span}")
-}
-
-/// The range that is asked for.
-pub(crate) fn range(visit: &Visit) -> &'static str {
-    match visit.asked("range") {
-        "24h" => "24h",
-        "7d" => "7d",
-        _ => "30d",
-    }
-}
-
 /// Money over time: a chart drawn by the script, and a table for readers without it.
 pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) -> Markup {
     let is_empty = |point: &UsagePoint| point.spent.0 == 0 && point.paid_in.0 == 0;

@@ -4,7 +4,8 @@ use super::notice as notice_page;
 use super::overview::{lines, models_table, request, sums};
 use super::play::{self, CallingKey};
 use super::users::{available_and_held, on_hold};
-use crate::parts::{self, ranges, tile};
+use crate::parts::{self, tile};
+use crate::ranges::{of_range, ranges};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
@@ -30,10 +31,11 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         div.tiles {
             (tile("/console/statements", visit.say("余额", "Balance"), &show::money(own.quota)))
             (on_hold(&visit, &own))
-            (tile(&charges, visit.say("消耗", "Spent"), &show::money(sums.spent)))
-            (tile(&charges, visit.say("计费调用", "Charged calls"),
+            (tile(&charges, &of_range(&visit, "消耗", "Spent"), &show::money(sums.spent)))
+            (tile(&charges, &of_range(&visit, "计费调用", "Charged calls"),
                 &html! { (show::count(sums.calls)) }))
-            (tile(&charges, "Tokens", &html! { (show::count(sums.tokens)) }))
+            (tile(&charges, &of_range(&visit, " Tokens", "Tokens"),
+                &html! { (show::count(sums.tokens)) }))
             (limits(&visit, &own))
         }
         (available_and_held(visit.lang(), &own))
@@ -50,7 +52,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         h2.sec { (visit.say("消耗最多的模型", "Models that cost most")) }
         (models_table(&visit, &request, &models))
     };
-    let beside = html! { span.space {} (ranges(&visit)) };
+    let beside = html! { span.space {} (ranges(&visit, |code| visit.with("range", code))) };
     let title = visit.say("首页", "Home");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }

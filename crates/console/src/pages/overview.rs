@@ -2,39 +2,30 @@
 
 use super::{channel_live, guide, needs, period};
 use crate::folds::folds;
-use crate::parts::{self, of_range, range, ranges, tile};
+use crate::parts::{self, tile};
+use crate::ranges::{Range, days_start, of_range, ranges};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
 use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
-use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
+use domain::{Quota, UnixMs};
 use maud::{Markup, html};
 
 /// The usage request for the range in the address.
 pub(super) fn request(visit: &Visit) -> UsageRequest {
-    let hours = |days: i64| UnixMs((now(visit).0 - days * DAY_MS).div_euclid(HOUR_MS) * HOUR_MS);
-    match range(visit) {
-        "24h" => since(hours(1), Step::Hour),
-        "7d" => since(hours(7), Step::Hour),
-        _ => of_days(visit, 30),
-    }
+    since(Range::of(visit).start(visit.state.clock.now()))
 }
 
 /// The usage request for the last days in UTC, with today, as lists count them.
 pub(super) fn of_days(visit: &Visit, days: i64) -> UsageRequest {
-    let today = now(visit).0.div_euclid(DAY_MS);
-    since(UnixMs((today + 1 - days) * DAY_MS), Step::Day)
-}
-
-fn now(visit: &Visit) -> UnixMs {
-    visit.state.clock.now()
+    since(days_start(visit.state.clock.now(), days))
 }
 
 /// From the beginning of a step, so that the lines of the log that a number leads to are those
 /// that it counts.
-fn since(start: UnixMs, step: Step) -> UsageRequest {
+fn since((start, step): (UnixMs, Step)) -> UsageRequest {
     let filter = LogFilter { start_at: Some(start), ..LogFilter::default() };
     UsageRequest { filter, step, top: 8 }
 }
@@ -87,7 +78,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         (parts::money_chart(visit.lang(), &series, true))
         h2.sec {
             (visit.say("消耗最多的模型", "Models that cost most"))
-            small { a href={ "/console/usage?per=model&range=" (range(&visit)) } {
+            small { a href={ "/console/usage?per=model&range=" (Range::of(&visit).code) } {
                 (visit.say("全部用量", "all usage"))
             } }
         }
@@ -96,7 +87,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         (tasks(&visit, &attention))
         (calls)
     };
-    let beside = html! { span.space {} (ranges(&visit)) };
+    let beside = html! { span.space {} (ranges(&visit, |code| visit.with("range", code))) };
     let title = visit.say("总览", "Overview");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
 }
@@ -122,7 +113,7 @@ fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attenti
 
 /// Users by what they cost: added up when somebody looks, from many more rows than the models are.
 fn top_users(visit: &Visit) -> Markup {
-    let all = format!("/console/usage?per=user&range={}", range(visit));
+    let all = format!("/console/usage?per=user&range={}", Range::of(visit).code);
     html! {
         details.numbers hx-get={ (all) "&top=5" } hx-trigger="toggle once"
             hx-target="#top-users" hx-select="#usage" hx-swap="outerHTML" {

@@ -1,10 +1,11 @@
 //! The time that a list is of: `from` and `to` in its address, days or minutes, in UTC.
 
+use crate::ranges::Range;
 use crate::show;
 use crate::visit::{Visit, step};
 use admin::AdminError;
 use admin::ops::log::{LogFilter, MAX_SUM_DAYS};
-use domain::{DAY_MS, HOUR_MS, UnixMs};
+use domain::{DAY_MS, UnixMs};
 use jiff::ToSpan as _;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -98,16 +99,13 @@ pub(super) fn fields(visit: &Visit) -> Markup {
 /// Times that sums are made of.
 pub(super) fn choices(visit: &Visit) -> Markup {
     let now = visit.state.clock.now();
-    let all = [
-        (visit.say("24 小时", "24 h"), HOUR_MS, DAY_MS),
-        (visit.say("7 天", "7 d"), DAY_MS, 7 * DAY_MS),
-        (visit.say("30 天", "30 d"), DAY_MS, 30 * DAY_MS),
-    ];
     html! {
-        @for (nth, (label, step, back)) in all.into_iter().enumerate() {
-            @let start = UnixMs((now.0 - back).div_euclid(step) * step);
+        @for (nth, range) in Range::all(visit).enumerate() {
+            @let (start, _) = range.start(now);
             @if nth > 0 { " · " }
-            a href=(visit.with_both(("from", &text(start)), ("to", ""))) { (label) }
+            a href=(visit.with_both(("from", &text(start)), ("to", ""))) {
+                (range.words(visit.lang()))
+            }
         }
     }
 }
@@ -115,6 +113,7 @@ pub(super) fn choices(visit: &Visit) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::HOUR_MS;
 
     #[test]
     fn a_day_is_from_its_start_to_its_end() {

@@ -4,7 +4,7 @@
 use super::price_dollars::{self, MillionPrice};
 use super::price_schedule::SCHEDULE;
 use super::{for_admins, price_schedule};
-use crate::form::{Complaint, Form, Object};
+use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields};
 use crate::replaced::FormSays;
@@ -14,6 +14,7 @@ use crate::{formula, show};
 use admin::AdminError;
 use admin::ops::ability::{self, AbilityInput, AbilityView};
 use admin::ops::group;
+use admin::ops::log::month_days;
 use admin::ops::price::{self, LastCharges, PreviewInput, PricePreview};
 use admin::ops::price_changes::{self, PriceFieldChange};
 use domain::Quota;
@@ -204,7 +205,7 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
                 show::usd(preview.hold))) }
             @if !visit.form.text("model_name").is_empty() {
-                (last_charges(lang, &visit.form, &preview.last_charges))
+                (last_charges(&visit, &preview.last_charges))
             }
             @let uncovered = preview.charge.filter(|charge| preview.hold < *charge);
             @if let Some(charge) = uncovered.filter(|_| visit.form.text("max_charge").is_empty()) {
@@ -224,15 +225,16 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
 }
 
 /// What the price would have made of the last charges.
-fn last_charges(lang: Lang, form: &Form, sums: &LastCharges) -> Markup {
+fn last_charges(visit: &Visit, sums: &LastCharges) -> Markup {
+    let (lang, days) = (visit.lang(), month_days(&visit.state));
     let LastCharges { charges, charged, would_be, left_out } = *sums;
     let (was, is) = (show::usd(charged), show::usd(would_be));
     html! {
         @if charges + left_out == 0 {
-            p.muted { @if form.text("model_name").contains('*') {
-                (lang.say("最近 30 天没有由此通配名定价的收费, 无可比较。",
-                    "No model that it prices was charged in the last 30 days, so there is nothing \
-                     to compare."))
+            p.muted { @if visit.form.text("model_name").contains('*') {
+                (tell!(lang, "最近 {days} 天没有由此通配名定价的收费, 无可比较。",
+                    "No model that it prices was charged in the last {days} days, so there is \
+                     nothing to compare."))
             } @else {
                 (lang.say("该模型还没有收费, 无可比较。",
                     "The model has not been charged yet, so there is nothing to compare."))

@@ -2,7 +2,8 @@
 
 use super::overview::request;
 use crate::folds::folds;
-use crate::parts::{self, range};
+use crate::parts;
+use crate::ranges::{Range, ranges};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
@@ -37,11 +38,12 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         rows.truncate(5);
     }
     sort(&visit, &mut rows);
+    let range = Range::of(&visit).code;
     let body = html! {
         nav.tabs aria-label=(lang.say("分组方式", "By")) {
             @for (code, name) in groups(&visit) {
                 @let here = (code == word).then_some("page");
-                a href={ (ENTRY) "?per=" (code) "&range=" (range(&visit)) } aria-current=[here] {
+                a href={ (ENTRY) "?per=" (code) "&range=" (range) } aria-current=[here] {
                     (name)
                 }
             }
@@ -56,19 +58,10 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     let whose = if all { "/api/usage/table" } else { "/api/usage/self/table" };
     let csv = format!("{whose}?per={word}&by={by}&start_time={start}&format=csv");
     // One address for each table: tabs and times begin without an order.
-    let times = [
-        ("24h", lang.say("24 小时", "24 h")),
-        ("7d", lang.say("7 天", "7 d")),
-        ("30d", lang.say("30 天", "30 d")),
-    ];
+    let of_time = |code: &str| format!("{ENTRY}?per={word}&range={code}");
     let beside = html! {
         span.space {}
-        span.seg role="group" aria-label=(lang.say("时间范围", "Range")) {
-            @for (code, name) in times {
-                @let here = (code == range(&visit)).then_some("true");
-                a href={ (ENTRY) "?per=" (word) "&range=" (code) } aria-current=[here] { (name) }
-            }
-        }
+        (ranges(&visit, of_time))
         a.button href=(csv) { (lang.say("下载 CSV", "Download CSV")) }
     };
     Ok(ShellPage::new(lang.say("用量", "Usage"), ENTRY).beside(beside).show(&visit, body))

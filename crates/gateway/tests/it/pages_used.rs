@@ -1,6 +1,6 @@
 //! What lists say of how much is used: of prices, channels, users and groups.
 
-use crate::pages::{Browser, between, lively};
+use crate::pages::{Browser, PASSWORD, between, lively, name_of};
 use crate::world::{Payer, World};
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
 
@@ -72,6 +72,48 @@ on_both_databases! {
         // What an answer says may be sent back, and is no other price.
         let own = admin.get("/api/ability?model_name=chat").await[0].clone();
         admin.put("/api/ability", &own).await;
+        world.close().await;
+    }
+    async fn pages_say_the_days_that_the_log_is_kept(db: TestDb) {
+        let kept = [("CUSTOM_PASS_LOG_RETENTION_DAYS", "10")];
+        let world = World::with(db, &kept).await;
+        let admin = world.admin();
+        world.upstream.on("/chat", Reply::result(20, 60));
+        world.channel(&["chat"], json!({})).await;
+        admin.price("chat", json!({ "fixed_quota": 7 })).await;
+        let ann = world.payer(500).await;
+        admin.put(&format!("/api/user/{}", ann.id), &json!({ "password": PASSWORD })).await;
+        world.pay("chat", &ann).await.expect(200);
+        let name = name_of(&world, ann.id).await;
+        let own = format!("/console/users/{}", ann.id);
+        let of_root = [("/console", "Spent, 10 d"), ("/console/usage", "10 d"),
+            ("/console/users", "Used 10 d $"), (&*own, "Spent, 10 d"), ("/console/groups", "chat"),
+            ("/console/prices", "Used 10 d $"), ("/console/log", "10 d")];
+        let of_ann = [("/console", "Spent, 10 d"), ("/console/usage", "10 d"),
+            ("/console/prices", "chat"), ("/console/log", "10 d")];
+        for (login, password, pages) in
+            [("root", ROOT_PASSWORD, &of_root[..]), (&name, PASSWORD, &of_ann[..])]
+        {
+            let browser = Browser::login(&world.server, login, password).await;
+            for (path, words) in pages {
+                let page = browser.get(path).await.expect(200).text();
+                assert!(page.contains(words), "{login} {path}: {page}");
+                for more in ["30 d<", "30 d ", "30 days"] {
+                    assert!(!page.contains(more), "{login} {path} says {more}: {page}");
+                }
+            }
+        }
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        // A link that was kept from longer times leads to all that there is.
+        for range in ["30d", "7d", "24h"] {
+            let page = root.get(&format!("/console?range={range}")).await.expect(200).text();
+            let days = if range == "30d" { "10 d" } else { &range.replace('d', " d") };
+            let days = days.replace("24h", "24 h");
+            assert!(page.contains(&format!("Spent, {days}")), "{range}: {page}");
+        }
+        let price = "model_name=x*&kind=use&unit=ratio&ratio=2";
+        let preview = root.send("/console/prices/preview", price).await.expect(200).text();
+        assert!(preview.contains("in the last 10 days"), "{preview}");
         world.close().await;
     }
 }

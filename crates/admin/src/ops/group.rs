@@ -7,7 +7,7 @@ use crate::ops::price;
 use crate::ops::record::{self, Subject};
 use crate::page::{Page, PageRequest, Where};
 use crate::{Actor, AdminError, AdminState, exact, words};
-use domain::{Quota, Ratio};
+use domain::{Quota, Ratio, UnixMs};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -216,35 +216,56 @@ pub async fn list(state: &AdminState, page: PageRequest) -> Result<Page<GroupVie
     Ok(groups)
 }
 
-/// The groups that pay the plain price, as they have no ratio of their own: `default`, and those
-/// that users or keys are in.
-///
-/// # Errors
-/// For ordinary users, or when the database fails.
-pub async fn without_ratio(
-    state: &AdminState,
-    actor: &Actor,
-) -> Result<Vec<GroupView>, AdminError> {
-    actor.require_admin()?;
-    let sql = "SELECT name FROM (
+/// A group in the list of all groups that are used.
+#[derive(Clone, Debug)]
+pub struct ListedGroup {
+    /// The group.
+    pub view: GroupView,
+    /// Whether it has a ratio of its own; others pay the plain price.
+    pub has_ratio: bool,
+}
+
+/// All groups: those that have a ratio, and those that pay the plain price.
+const LISTED: &str = "(SELECT group_name, ratio, updated_at FROM group_ratio
+         UNION ALL SELECT name, NULL, NULL FROM (
              SELECT 'default' AS name
              UNION SELECT \"group\" FROM users WHERE deleted_at IS NULL
              UNION SELECT \"group\" FROM tokens WHERE \"group\" <> '') AS named
-         WHERE name NOT IN (SELECT group_name FROM group_ratio) ORDER BY name LIMIT $1";
-    let rows = state.db.search(sql, &[MAX_NAMED.into()]).await?;
-    let plain = |row: &Row| {
-        Ok::<_, AdminError>(GroupView {
-            group_name: row.get("name")?,
-            ratio: RawValue::from_string("1".to_owned())
-                .map_err(|error| AdminError::System(error.to_string()))?,
-            updated_at: 0,
-            members: GroupMembers::default(),
-            example: None,
-        })
+         WHERE name NOT IN (SELECT group_name FROM group_ratio)) AS listed";
+
+/// A page of all groups, first of those that pay the plain price, as they have no ratio of their
+/// own: `default`, and those that users or keys are in.
+///
+/// # Errors
+/// For ordinary users, or when the database fails.
+pub async fn listed(
+    state: &AdminState,
+    actor: &Actor,
+    page: PageRequest,
+) -> Result<Page<ListedGroup>, AdminError> {
+    actor.require_admin()?;
+    let order = "ratio IS NOT NULL, group_name";
+    let groups =
+        Where::default().page(&state.db, (COLUMNS, LISTED, order), page, listed_view).await?;
+    let (mut views, have_ratios): (Vec<_>, Vec<_>) = groups.items.into_iter().unzip();
+    complete(state, &mut views).await?;
+    let items = views.into_iter().zip(have_ratios);
+    let items = items.map(|(view, has_ratio)| ListedGroup { view, has_ratio }).collect();
+    Ok(Page { items, total: groups.total, page: groups.page, page_size: groups.page_size })
+}
+
+fn listed_view(row: &Row) -> Result<(GroupView, bool), StoreError> {
+    let ratio = exact::decimal(row, "ratio")?;
+    let has_ratio = ratio.get() != "null";
+    let updated_at = row.get::<Option<UnixMs>>("updated_at")?.map_or(0, exact::seconds);
+    let view = GroupView {
+        group_name: row.get("group_name")?,
+        ratio: if has_ratio { ratio } else { exact::json("1".to_owned()) },
+        updated_at,
+        members: GroupMembers::default(),
+        example: None,
     };
-    let mut groups = rows.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
-    complete(state, &mut groups).await?;
-    Ok(groups)
+    Ok((view, has_ratio))
 }
 
 /// Most groups that are named.

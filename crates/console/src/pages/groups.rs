@@ -10,7 +10,7 @@ use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, Visit, done, step};
 use admin::AdminError;
-use admin::ops::group::{self, GroupExample, GroupInput, GroupView};
+use admin::ops::group::{self, GroupExample, GroupInput, GroupView, ListedGroup};
 use domain::Quota;
 use maud::{Markup, html};
 
@@ -102,16 +102,10 @@ async fn list_page(
     edited: Option<&GroupView>,
 ) -> Handled {
     let lang = visit.lang();
-    let request = visit.page_request()?;
-    let page = group::list(&visit.state, request).await?;
-    // They are few, and before all pages of the others.
-    let plain = match request.page {
-        1 => group::without_ratio(&visit.state, &visit.actor).await?,
-        _ => Vec::new(),
-    };
+    let page = group::listed(&visit.state, &visit.actor, visit.page_request()?).await?;
     let fields = says.fields(lang, &visit.form);
     let body = html! {
-        (table(visit, &plain, &page.items))
+        (table(visit, &page.items))
         p.muted.small { (lang.say("没有设置倍率的分组按 1 计价。",
             "Groups without a ratio pay the plain price.")) }
         (pager(visit, &page))
@@ -150,8 +144,7 @@ async fn list_page(
     Ok(says.show(visit, page, body))
 }
 
-/// `plain`: the groups without a ratio of their own.
-fn table(visit: &Visit, plain: &[GroupView], groups: &[GroupView]) -> Markup {
+fn table(visit: &Visit, groups: &[ListedGroup]) -> Markup {
     let lang = visit.lang();
     html! {
             div.scroll {
@@ -167,8 +160,7 @@ fn table(visit: &Visit, plain: &[GroupView], groups: &[GroupView]) -> Markup {
                         (parts::acts_head(lang))
                     } }
                     tbody {
-    @for group in plain { (row(visit, group, false)) }
-    @for group in groups { (row(visit, group, true)) }
+    @for ListedGroup { view, has_ratio } in groups { (row(visit, view, *has_ratio)) }
     }
                 } }))
             }

@@ -116,4 +116,31 @@ on_both_databases! {
         assert!(preview.contains("in the last 10 days"), "{preview}");
         world.close().await;
     }
+
+    async fn groups_are_listed_page_by_page(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let admin = world.admin();
+        for n in 10..40 {
+            let user = json!({ "username": format!("of-{n}"), "group": format!("plain-{n}") });
+            admin.user(user).await;
+        }
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let first = root.get("/console/groups").await.expect(200).text();
+        let second = root.get("/console/groups?page=2").await.expect(200).text();
+        // `default`, thirty of users, and `vip`, which alone has a ratio.
+        assert!(first.contains("1–25 of 32") && second.contains("26–32 of 32"), "{first}");
+        for n in 10..40 {
+            let row = format!("#f-ratio\">plain-{n}</a>");
+            let on = [&first, &second].map(|page| page.matches(&row).count());
+            assert_eq!(on, if n < 34 { [1, 0] } else { [0, 1] }, "{row}");
+        }
+        let vip = row(&second, "<a href=\"/console/groups?edit=vip");
+        assert!(vip.contains(">0.8<") && vip.contains("chat: "), "{vip}");
+        let plain = row(&second, "<a href=\"/console/groups?name=plain%2D39");
+        assert!(plain.contains("?group=plain%2D39\">1</a>") && plain.contains(">1<"), "{plain}");
+        // The API has those with a ratio of their own.
+        let listed = admin.get("/api/group").await;
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        world.close().await;
+    }
 }

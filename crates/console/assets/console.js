@@ -197,8 +197,8 @@
 
   document.addEventListener('keydown', (event) => {
     if (palette && (event.ctrlKey || event.metaKey) && event.key === 'k') openPalette(event);
-    // Out of a field, with what was typed in it.
-    if (event.key === 'Escape' && event.target.matches?.('main input, main select')) {
+    // Out of a field, with what was typed in it. What is open beside the page closes by itself.
+    if (event.key === 'Escape' && event.target.matches?.('main :is(input, select):not([popover] *)')) {
       event.preventDefault();
       event.target.blur();
     }

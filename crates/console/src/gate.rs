@@ -1,6 +1,7 @@
 //! What every request of the console goes through: who asks, whether a write is theirs, and the
 //! headers of an answer.
 
+use crate::column_choice::{COLUMNS, ColumnChoice};
 use crate::form::Form;
 use crate::lang::Lang;
 use crate::once::SentForms;
@@ -148,6 +149,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
     }
     let moved = just_moved(state, &actor, uri.path(), &asked).await?;
     let peer = peer(&parts.extensions)?;
+    let columns = ColumnChoice::read(cookie(&parts.headers, COLUMNS));
     let came_from = came_from(&parts.headers);
     let own = || page_of(&uri).unwrap_or_else(|| uri.path().to_owned());
     let address = came_from.clone().filter(|_| !is_read(&parts.method)).unwrap_or_else(own);
@@ -157,6 +159,7 @@ async fn visit(state: &AdminState, taste: Taste, request: Request) -> Result<Ent
         origin: origin(state.logins.over_https(peer, &parts.headers), &parts),
         session: Session { hash, csrf },
         taste,
+        columns,
         client: state.logins.client(peer, &parts.headers),
         path: uri.path().to_owned(),
         came_from,

@@ -6,6 +6,8 @@
 
 mod assets;
 mod breaches;
+mod column_choice;
+mod columns;
 mod entered;
 mod findings;
 mod folds;

@@ -28,50 +28,6 @@ pub(crate) fn on_or_off(lang: Lang, status: i64) -> Markup {
     }
 }
 
-/// The head of a column of numbers that a list is sorted by; the largest comes first.
-pub(crate) fn sorted_head(visit: &Visit, column: &str, label: &str) -> Markup {
-    let (sorted, link) = sorting(visit, column, label, "desc");
-    html! { th.num aria-sort=[sorted] { (link) } }
-}
-
-/// The same of a column that a phone has no room for.
-pub(crate) fn sorted_wide(visit: &Visit, column: &str, label: &str) -> Markup {
-    let (sorted, link) = sorting(visit, column, label, "desc");
-    html! { th.num.hide aria-sort=[sorted] { (link) } }
-}
-
-/// The same of a column of times, of which the last comes first.
-pub(crate) fn sorted_times(visit: &Visit, column: &str, label: &str) -> Markup {
-    let (sorted, link) = sorting(visit, column, label, "desc");
-    html! { th.hide aria-sort=[sorted] { (link) } }
-}
-
-/// The same of a column of words, which come from A to Z.
-pub(crate) fn sorted_words(visit: &Visit, column: &str, label: &str) -> Markup {
-    let (sorted, link) = sorting(visit, column, label, "asc");
-    html! { th aria-sort=[sorted] { (link) } }
-}
-
-/// How a column is sorted now, and the link that sorts by it, or turns it around.
-fn sorting(
-    visit: &Visit,
-    column: &str,
-    label: &str,
-    first: &str,
-) -> (Option<&'static str>, Markup) {
-    let here = visit.asked("sort") == column;
-    let falls = visit.asked("order") != "asc";
-    let order = match (here, falls) {
-        (false, _) => first,
-        (true, true) => "asc",
-        (true, false) => "desc",
-    };
-    let to = visit.with_both(("sort", column), ("order", order));
-    let sorted = if falls { "descending" } else { "ascending" };
-    let link = html! { a href=(to) { (label) @if here { @if falls { " ↓" } @else { " ↑" } } } };
-    (here.then_some(sorted), link)
-}
-
 /// The head of the column of actions, which screen readers announce.
 pub(crate) fn acts_head(lang: Lang) -> Markup {
     html! { th { span.sr { (lang.say("操作", "Actions")) } } }
@@ -508,6 +464,11 @@ pub(crate) fn chosen(visit: &Visit, name: &str, label: &str, all: &[(&str, &str)
 
 /// How many rows a page may have; the first unless the reader has chosen.
 pub(crate) const PAGE_SIZES: [i64; 3] = [25, 50, 100];
+
+/// The same, and beside it the choice of columns.
+pub(crate) fn pager_with<T>(visit: &Visit, page: &Page<T>, menu: &Markup) -> Markup {
+    html! { div.below { (pager(visit, page)) @if !page.items.is_empty() { (menu) } } }
+}
 
 /// Ways to the other pages of a list, and to longer ones.
 pub(crate) fn pager<T>(visit: &Visit, page: &Page<T>) -> Markup {

@@ -1,5 +1,6 @@
 //! What a page knows about its request.
 
+use crate::column_choice::ColumnChoice;
 use crate::form::Form;
 use crate::lang::Lang;
 use crate::once::SentForms;
@@ -85,6 +86,8 @@ pub(crate) struct Visit {
     pub(crate) actor: Actor,
     pub(crate) session: Session,
     pub(crate) taste: Taste,
+    /// Which columns of lists the reader has hidden.
+    pub(crate) columns: ColumnChoice,
     /// Where the request came from.
     pub(crate) client: IpAddr,
     /// Scheme and host as the reader reached them, for commands to copy: `https://api.example`.
@@ -136,6 +139,11 @@ impl Visit {
     pub(crate) fn asked(&self, name: &str) -> &str {
         let found = self.asked.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// Whether the reader sees a column of a list.
+    pub(crate) fn shows(&self, list: &str, column: &str) -> bool {
+        !self.columns.hidden(list).is_some_and(|mut hidden| hidden.any(|id| id == column))
     }
 
     /// This address with one parameter changed.

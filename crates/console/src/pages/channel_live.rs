@@ -1,5 +1,6 @@
 //! What a channel is doing now: its state in a list, and its last hours on its own page.
 
+use crate::columns::Column;
 use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, on_or_off, state};
@@ -45,30 +46,34 @@ fn retry(visit: &Visit, live: &ChannelTrafficView) -> String {
     }
 }
 
-/// The heads of the columns of [`cells`].
-pub(super) fn heads(lang: Lang) -> Markup {
+/// How it fares: what failed, how long answers take, and how many calls are in flight.
+pub(super) fn columns<'a>(lang: Lang) -> [Column<'a, ChannelView>; 3] {
     let hour = lang.say("最近一小时, 本节点", "the last hour, on this node");
-    html! {
-        th.num.hide title=(hour) { (lang.say("失败率", "Failed")) }
-        th.num.hide title=(hour) { "p95" }
-        th.num.hide { (lang.say("进行中", "In flight")) }
-    }
+    let failed = move |channel: &ChannelView| match &channel.live {
+        Some(ChannelTrafficView { counts, .. }) => html! {
+            td.num.bad[counts.fails_much()] title=(why_of(lang, counts)) {
+                (show::share(counts.failed, counts.calls))
+            }
+        },
+        None => nothing(),
+    };
+    let p95 = |channel: &ChannelView| match &channel.live {
+        Some(live) => html! { td.num { (show::some_ms(live.counts.p95_ms)) } },
+        None => nothing(),
+    };
+    let in_flight = |channel: &ChannelView| match &channel.live {
+        Some(live) => html! { td.num { (live.in_flight) } },
+        None => nothing(),
+    };
+    [
+        Column::new("failed", lang.say("失败率", "Failed"), failed).number().wide().title(hour),
+        Column::new("p95", "p95", p95).number().wide().title(hour),
+        Column::new("in_flight", lang.say("进行中", "In flight"), in_flight).number().wide(),
+    ]
 }
 
-/// How it fares: what failed, how long answers take, and how many calls are in flight.
-pub(super) fn cells(lang: Lang, channel: &ChannelView) -> Markup {
-    let Some(ChannelTrafficView { counts, in_flight, .. }) = &channel.live else {
-        return html! {
-            @for _ in 0..3 { td.num.hide.muted { (show::NOTHING) } }
-        };
-    };
-    html! {
-        td.num.hide.bad[counts.fails_much()] title=(why_of(lang, counts)) {
-            (show::share(counts.failed, counts.calls))
-        }
-        td.num.hide { (show::some_ms(counts.p95_ms)) }
-        td.num.hide { (in_flight) }
-    }
+fn nothing() -> Markup {
+    html! { td.num.muted { (show::NOTHING) } }
 }
 
 /// `429 × 3, cut × 1`

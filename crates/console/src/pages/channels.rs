@@ -4,12 +4,10 @@ use super::channel_live::{self, state_of};
 use super::channel_tests;
 use super::for_admins;
 use super::{batch, channel_batch};
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::form::Complaint;
 use crate::lang::{Lang, tell};
-use crate::parts::{
-    self, action, chosen, filters, pager, sorted_head, sorted_wide, sorted_words, typed,
-};
+use crate::parts::{self, action, chosen, filters, pager_with, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Path, Visit, done, html as respond, switched};
 use crate::{formula, notes, show};
@@ -26,7 +24,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let filter = ChannelFilter::read(&visit.query())?;
     let page = channel::list(&visit.state, &filter, visit.page_request()?).await?;
-    let lang = visit.lang();
+    let (lang, columns) = (visit.lang(), columns(&visit));
     let states = [
         ("1", lang.say("启用", "On")),
         ("2", lang.say("禁用", "Off")),
@@ -50,10 +48,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     Some(("/console/channels/new", lang.say("新建渠道", "Create a channel"))),
                 ))
             } @else {
-                (table(&visit, &page.items))
+                (columns.table(&html! { tbody { @for channel in &page.items {
+                    tr id={ "channel-" (channel.id.0) } { (columns.cells(channel)) }
+                } } }))
                 (channel_batch::bar(&visit))
             }
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
     };
     let beside = html! {
@@ -64,62 +64,96 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("渠道", "Channels"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(visit: &Visit, channels: &[ChannelView]) -> Markup {
+type ChannelColumn<'a> = Column<'a, ChannelView>;
+
+fn columns(visit: &Visit) -> Columns<'_, ChannelView> {
     let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    (batch::tick_head(lang))
-                    (sorted_words(visit, "name", lang.say("名称", "Name")))
-                    th { (lang.say("状态", "State")) }
-                    th.hide.broad { (lang.say("地址", "Address")) }
-                    th.num.hide { (lang.say("模型", "Models")) }
-                    th.hide { (lang.say("分组", "Groups")) }
-                    (sorted_wide(visit, "priority", lang.say("优先级", "Priority")))
-                    (sorted_wide(visit, "weight", lang.say("权重", "Weight")))
-                    (channel_live::heads(lang))
-                    th.num.hide { (lang.say("今日 $", "Today $")) }
-                    (sorted_head(visit, "used_quota", lang.say("累计 $", "Used $")))
-                    th.hide { (lang.say("上次测试", "Last test")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for channel in channels { (row(visit, channel)) } }
-            } }))
-        }
-    }
+    let mut all = named_columns(visit);
+    all.extend([
+        ChannelColumn::new("models", lang.say("模型", "Models"), |channel| {
+            html! { td.num title=(channel.models.join(", ")) { (channel.models.len()) } }
+        })
+        .number()
+        .wide(),
+        ChannelColumn::new("groups", lang.say("分组", "Groups"), |channel| {
+            let groups = channel.groups.join(", ");
+            html! { td.cut.short title=(groups) { (groups) } }
+        })
+        .wide(),
+        ChannelColumn::new("priority", lang.say("优先级", "Priority"), |channel| {
+            html! { td.num { (channel.priority) } }
+        })
+        .number()
+        .wide()
+        .falls("priority"),
+        ChannelColumn::new("weight", lang.say("权重", "Weight"), |channel| {
+            html! { td.num { (channel.weight) } }
+        })
+        .number()
+        .wide()
+        .falls("weight"),
+    ]);
+    all.extend(channel_live::columns(lang));
+    all.extend([
+        ChannelColumn::new("used_today", lang.say("今日 $", "Today $"), |channel| {
+            show::usd_cell(channel.used_today.unwrap_or_default())
+        })
+        .number()
+        .wide(),
+        ChannelColumn::new("used_quota", lang.say("累计 $", "Used $"), |channel| {
+            show::usd_cell(channel.used_quota)
+        })
+        .number()
+        .falls("used_quota"),
+        ChannelColumn::new("last_test", lang.say("上次测试", "Last test"), move |channel| {
+            html! { td { (test_button(visit, channel.id.0, last_test(lang, channel))) } }
+        })
+        .wide(),
+        ChannelColumn::tool(parts::acts_head(lang), move |channel| switch_cell(visit, channel)),
+    ]);
+    Columns::of(visit, "channels", all)
 }
 
-fn row(visit: &Visit, channel: &ChannelView) -> Markup {
-    let (lang, id) = (visit.lang(), channel.id.0);
-    let to = format!("/console/channels/{id}/status");
+/// What a channel is, how it stands, and where it leads.
+fn named_columns(visit: &Visit) -> Vec<ChannelColumn<'_>> {
+    let lang = visit.lang();
+    vec![
+        ChannelColumn::tool(batch::tick_head(lang), move |channel| {
+            batch::tick(lang, channel.id.0, name(channel), true)
+        }),
+        ChannelColumn::thing(lang.say("名称", "Name"), move |channel| {
+            html! {
+                td.cut title={ (channel.protocol) " · " (channel.base_url) } {
+                    a href={ "/console/channels/" (channel.id.0) } { (name(channel)) }
+                    @if !channel.tag.is_empty() {
+                        " " a.chip href=(visit.with("tag", &channel.tag)) { (channel.tag) }
+                    }
+                }
+            }
+        })
+        .rises("name"),
+        ChannelColumn::new("state", lang.say("状态", "State"), move |channel| {
+            html! { td { (state_of(visit, channel)) } }
+        }),
+        ChannelColumn::new("address", lang.say("地址", "Address"), |channel| {
+            html! {
+                td.cut.short title=(channel.base_url) {
+                    span.warn[channel.address_refused] { (host(channel)) }
+                }
+            }
+        })
+        .broad(),
+    ]
+}
+
+fn switch_cell(visit: &Visit, channel: &ChannelView) -> Markup {
+    let to = format!("/console/channels/{}/status", channel.id.0);
     html! {
-        tr id={ "channel-" (id) } {
-            (batch::tick(lang, id, name(channel), true))
-            td.cut title={ (channel.protocol) " · " (channel.base_url) } {
-                a href={ "/console/channels/" (id) } { (name(channel)) }
-                @if !channel.tag.is_empty() {
-                    " " a.chip href=(visit.with("tag", &channel.tag)) { (channel.tag) }
-                }
-            }
-            td { (state_of(visit, channel)) }
-            td.hide.broad.cut.short title=(channel.base_url) {
-                span.warn[channel.address_refused] { (host(channel)) }
-            }
-            td.num.hide title=(channel.models.join(", ")) { (channel.models.len()) }
-            td.hide.cut.short title=(channel.groups.join(", ")) { (channel.groups.join(", ")) }
-            td.num.hide { (channel.priority) }
-            td.num.hide { (channel.weight) }
-            (channel_live::cells(lang, channel))
-            td.num.hide { (show::usd_exact(channel.used_today.unwrap_or_default())) }
-            (show::usd_cell(channel.used_quota))
-            td { (test_button(visit, id, last_test(lang, channel))) }
-            td.acts {
-                @if channel.status == 1 {
-                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
-                } @else {
-                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
-                }
+        td.acts {
+            @if channel.status == 1 {
+                (action(visit, &format!("{to}?to=off"), visit.say("禁用", "Disable"), ""))
+            } @else {
+                (action(visit, &format!("{to}?to=on"), visit.say("启用", "Enable"), ""))
             }
         }
     }

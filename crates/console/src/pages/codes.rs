@@ -3,10 +3,12 @@
 use super::adjust::reason;
 use super::batch::{self, BatchList};
 use super::for_admins;
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, action, chosen, filters, form_page, pager, typed};
+use crate::parts::{
+    self, FormField, FormFields, action, chosen, filters, form_page, pager_with, typed,
+};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, go_to, step, switched};
@@ -32,6 +34,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let page = redemption::list(&visit.state, &visit.query(), visit.page_request()?).await?;
     let lot = visit.asked("lot");
     let open = if lot.is_empty() { None } else { open_of(&visit, lot).await? };
+    let columns = columns(&visit);
     let states = [
         ("1", lang.say("未使用", "Open")),
         ("2", lang.say("禁用", "Off")),
@@ -52,10 +55,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     "A code turns into balance for the user who redeems it, once."),
                     Some(("/console/codes/new", lang.say("生成兑换码", "Make codes")))))
             } @else {
-                (table(&visit, &page.items))
+                (columns.table(&html! { tbody { @for code in &page.items {
+                    tr { (columns.cells(code)) }
+                } } }))
                 (batch::bar(&visit, &LIST, html! {}))
             }
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
         @if let Some(open) = open.as_ref().filter(|open| open.changed > 0) {
             (lot_button(&visit, lot, open))
@@ -172,58 +177,71 @@ fn state(lang: Lang, code: &RedemptionView) -> Markup {
     }
 }
 
-fn table(visit: &Visit, codes: &[RedemptionView]) -> Markup {
-    let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    (batch::tick_head(lang))
-                    th { (lang.say("批次", "Lot")) }
-                    th.hide { (lang.say("兑换码", "Code")) }
-                    th { (lang.say("状态", "State")) }
-                    th.num { (lang.say("金额 $", "Worth $")) }
-                    th.hide { (lang.say("生成于", "Made")) }
-                    th.hide { (lang.say("到期", "Ends")) }
-                    th.hide { (lang.say("兑换者", "Redeemed by")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for code in codes { (row(visit, code)) } }
-            } }))
-        }
-    }
-}
+type CodeColumn<'a> = Column<'a, RedemptionView>;
 
-fn row(visit: &Visit, code: &RedemptionView) -> Markup {
-    let (lang, id) = (visit.lang(), code.id.0);
-    let to = format!("/console/codes/{id}/status");
-    let name = if code.name.is_empty() { show::NOTHING } else { &code.name };
-    html! {
-        tr {
-            (batch::tick(lang, id, &format!("{} {}", code.name, code.key_hint), code.status != 3))
-            td {
-                @if code.lot.is_empty() { (name) } @else { a href=(list_of(&code.lot)) { (name) } }
+fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
+    let lang = visit.lang();
+    let all = vec![
+        CodeColumn::tool(batch::tick_head(lang), move |code| {
+            let name = format!("{} {}", code.name, code.key_hint);
+            batch::tick(lang, code.id.0, &name, code.status != 3)
+        }),
+        CodeColumn::thing(lang.say("批次", "Lot"), |code| {
+            let name = if code.name.is_empty() { show::NOTHING } else { &code.name };
+            html! {
+                td {
+                    @if code.lot.is_empty() { (name) }
+                    @else { a href=(list_of(&code.lot)) { (name) } }
+                }
             }
-            td.mono.muted { (code.key_hint) }
-            td { (state(lang, code)) }
-            (show::usd_cell(code.quota))
-            td { (show::ago(code.created_time)) }
-            td.hide { @if code.expired_time == 0 { span.muted { (lang.say("永不", "never")) } }
-                @else { (show::at(code.expired_time)) } }
-            td { @if code.used_user_id.0 > 0 {
+        }),
+        CodeColumn::new("code", lang.say("兑换码", "Code"), |code| {
+            html! { td.mono.muted { (code.key_hint) } }
+        })
+        .wide(),
+        CodeColumn::new("state", lang.say("状态", "State"), move |code| {
+            html! { td { (state(lang, code)) } }
+        }),
+        CodeColumn::new("worth", lang.say("金额 $", "Worth $"), |code| {
+            show::usd_cell(code.quota)
+        })
+        .number(),
+        CodeColumn::new("made", lang.say("生成于", "Made"), |code| {
+            html! { td { (show::ago(code.created_time)) } }
+        })
+        .wide(),
+        CodeColumn::new("ends", lang.say("到期", "Ends"), move |code| {
+            html! { td {
+                @if code.expired_time == 0 { span.muted { (lang.say("永不", "never")) } }
+                @else { (show::at(code.expired_time)) }
+            } }
+        })
+        .wide(),
+        CodeColumn::new("redeemed", lang.say("兑换者", "Redeemed by"), |code| {
+            html! { td { @if code.used_user_id.0 > 0 {
                 a href={ "/console/users/" (code.used_user_id.0) } { "#" (code.used_user_id.0) }
                 span.muted { " · " (show::ago(code.redeemed_time)) }
-            } @else { span.muted { (show::NOTHING) } } }
-            td.acts {
-                @if code.status == 1 {
-                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
-                } @else if code.status == 2 {
-                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
-                }
-                @if code.status != 3 {
-                    (action(visit, &format!("/console/codes/{id}/delete"), lang.say("删除", "Delete"),
-                        lang.say("删除这个兑换码?", "Delete this code?")))
-                }
+            } @else { span.muted { (show::NOTHING) } } } }
+        })
+        .wide(),
+        CodeColumn::tool(parts::acts_head(lang), move |code| actions_cell(visit, code)),
+    ];
+    Columns::of(visit, "codes", all)
+}
+
+fn actions_cell(visit: &Visit, code: &RedemptionView) -> Markup {
+    let (lang, id) = (visit.lang(), code.id.0);
+    let to = format!("/console/codes/{id}/status");
+    html! {
+        td.acts {
+            @if code.status == 1 {
+                (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"), ""))
+            } @else if code.status == 2 {
+                (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
+            }
+            @if code.status != 3 {
+                (action(visit, &format!("/console/codes/{id}/delete"), lang.say("删除", "Delete"),
+                    lang.say("删除这个兑换码?", "Delete this code?")))
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Groups: factors on every price.
 
 use super::for_admins;
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, action, pager};
+use crate::parts::{self, FormField, action, pager_with};
 use crate::replaced::FormSays;
 use crate::shell::{ShellPage, csrf};
 use crate::show;
@@ -103,12 +103,15 @@ async fn list_page(
 ) -> Handled {
     let lang = visit.lang();
     let page = group::listed(&visit.state, &visit.actor, visit.page_request()?).await?;
+    let columns = columns(visit);
     let fields = says.fields(lang, &visit.form);
     let body = html! {
-        (table(visit, &page.items))
+        (columns.table(&html! { tbody { @for group in &page.items {
+            tr { (columns.cells(group)) }
+        } } }))
         p.muted.small { (lang.say("没有设置倍率的分组按 1 计价。",
             "Groups without a ratio pay the plain price.")) }
-        (pager(visit, &page))
+        (pager_with(visit, &page, &columns.menu()))
         h2.sec { @match edited {
             Some(group) => (tell!(lang, "修改 {}", "Change {}", group.group_name)),
             None => (lang.say("新建或修改", "New or changed")),
@@ -144,66 +147,80 @@ async fn list_page(
     Ok(says.show(visit, page, body))
 }
 
-fn table(visit: &Visit, groups: &[ListedGroup]) -> Markup {
+type GroupColumn<'a> = Column<'a, ListedGroup>;
+
+fn columns(visit: &Visit) -> Columns<'_, ListedGroup> {
     let lang = visit.lang();
-    html! {
-            div.scroll {
-                (folds(lang, &html! { table {
-                    thead { tr {
-                        th { (lang.say("分组", "Group")) }
-                        th.num { (lang.say("倍率", "Ratio")) }
-                        th.hide { (lang.say("示例价格", "Example")) }
-                        th.num { (lang.say("用户", "Users")) }
-                        th.num.hide { (lang.say("令牌", "Keys")) }
-                        th.num.hide { (lang.say("渠道", "Channels")) }
-                        th.hide { (lang.say("修改于", "Edited")) }
-                        (parts::acts_head(lang))
-                    } }
-                    tbody {
-    @for ListedGroup { view, has_ratio } in groups { (row(visit, view, *has_ratio)) }
-    }
-                } }))
-            }
+    let count = |id: &'static str, label, read: fn(&ListedGroup) -> i64| {
+        GroupColumn::new(id, label, move |group| show::count_cell(read(group))).number()
+    };
+    let linked = |list: &'static str, read: fn(&ListedGroup) -> i64| {
+        move |group: &ListedGroup| {
+            let to = format!("/console/{list}?group={}", step(&group.view.group_name));
+            html! { td.num { a href=(to) { (show::count(read(group))) } } }
         }
+    };
+    let all = vec![
+        GroupColumn::thing(lang.say("分组", "Group"), |group| {
+            html! { td { a href=(edit_address(group)) { (group.view.group_name) } } }
+        }),
+        GroupColumn::new("ratio", lang.say("倍率", "Ratio"), |group| {
+            html! { td.num.muted[!group.has_ratio] { (group.view.ratio.get()) } }
+        })
+        .number(),
+        GroupColumn::new("example", lang.say("示例价格", "Example"), move |group| {
+            html! { td { @match &group.view.example {
+                Some(example) => (example_price(lang, example)),
+                None => span.muted { (show::NOTHING) },
+            } } }
+        })
+        .wide(),
+        GroupColumn::new(
+            "users",
+            lang.say("用户", "Users"),
+            linked("users", |group| group.view.members.users),
+        )
+        .number(),
+        count("keys", lang.say("令牌", "Keys"), |group| group.view.members.keys).wide(),
+        GroupColumn::new(
+            "channels",
+            lang.say("渠道", "Channels"),
+            linked("channels", |group| group.view.members.channels),
+        )
+        .number()
+        .wide(),
+        GroupColumn::new("edited", lang.say("修改于", "Edited"), |group| {
+            html! { td { (show::ago(group.view.updated_at)) } }
+        })
+        .wide(),
+        GroupColumn::tool(parts::acts_head(lang), move |group| actions_cell(visit, group)),
+    ];
+    Columns::of(visit, "groups", all)
 }
 
-fn row(visit: &Visit, group: &GroupView, has_ratio: bool) -> Markup {
-    let (lang, name) = (visit.lang(), &group.group_name);
-    let asked = if has_ratio { "edit" } else { "name" };
-    let edit = format!("{ENTRY}?{asked}={}#f-ratio", step(name));
+/// The page with the form of a group.
+fn edit_address(group: &ListedGroup) -> String {
+    let asked = if group.has_ratio { "edit" } else { "name" };
+    format!("{ENTRY}?{asked}={}#f-ratio", step(&group.view.group_name))
+}
+
+fn actions_cell(visit: &Visit, group: &ListedGroup) -> Markup {
+    let (lang, name, edit) = (visit.lang(), &group.view.group_name, edit_address(group));
     html! {
-           tr {
-               td { a href=(edit) { (name) } }
-               td.num.muted[!has_ratio] { (group.ratio.get()) }
-               td.hide {
-                   @match &group.example {
-                       Some(example) => (example_price(lang, example)),
-                       None => span.muted { (show::NOTHING) },
-                   }
-               }
-               td.num { a href={ "/console/users?group=" (step(name)) } {
-                   (show::count(group.members.users))
-               } }
-               (show::count_cell(group.members.keys))
-               td.num { a href={ "/console/channels?group=" (step(name)) } {
-                   (show::count(group.members.channels))
-               } }
-               td.hide { (show::ago(group.updated_at)) }
-               td.acts {
-                   @if !has_ratio {
-                       a href=(edit) { (lang.say("设置倍率", "Set a ratio")) }
-                   } @else {
-                   a href=(edit) { (lang.say("编辑", "Edit")) }
-                   " "
-                   (action(visit, &format!("{ENTRY}/delete?name={}", step(name)),
-                       lang.say("删除", "Delete"),
-                       &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
-                           "Delete the ratio of {name}? It counts as 1 from then on. {}",
-                           paying(lang, group))))
+        td.acts {
+            @if group.has_ratio {
+                a href=(edit) { (lang.say("编辑", "Edit")) }
+                " "
+                (action(visit, &format!("{ENTRY}/delete?name={}", step(name)),
+                    lang.say("删除", "Delete"),
+                    &tell!(lang, "删除分组 {name} 的倍率? 从此按 1 计。{}",
+                        "Delete the ratio of {name}? It counts as 1 from then on. {}",
+                        paying(lang, &group.view))))
+            } @else {
+                a href=(edit) { (lang.say("设置倍率", "Set a ratio")) }
+            }
+        }
     }
-               }
-           }
-       }
 }
 
 /// What a model costs in a group.

@@ -3,11 +3,13 @@
 use super::batch::{self, BatchList};
 use super::play::{self, CallingKey};
 use super::users;
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::form::{Complaint, Form, Object};
 use crate::lang::{Lang, tell};
 use crate::once::{SentOnce, once, once_field};
-use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
+use crate::parts::{
+    self, FormField, FormFields, action, chosen, filters, on_or_off, pager_with, typed,
+};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
@@ -37,6 +39,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         false => BTreeMap::new(),
     };
     let of_user = users::of_user(&visit).await?;
+    let columns = columns(&visit, &names);
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let new = users::new_of_user(&visit, "/console/keys/new");
     let body = html! {
@@ -55,10 +58,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 ),
                     Some((new.as_str(), lang.say("新建令牌", "Create a key")))))
             } @else {
-                (table(&visit, &page.items, &names))
+                (columns.table(&html! { tbody { @for key in &page.items {
+                    tr id={ "key-" (key.id.0) } { (columns.cells(key)) }
+                } } }))
                 (batch::bar(&visit, &LIST, html! {}))
             }
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
     };
     let beside = html! {
@@ -69,88 +74,114 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("令牌", "Keys"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(visit: &Visit, keys: &[TokenView], names: &BTreeMap<UserId, String>) -> Markup {
+type KeyColumn<'a> = Column<'a, TokenView>;
+
+fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns<'a, TokenView> {
     let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    (batch::tick_head(lang))
-                    (parts::sorted_words(visit, "name", lang.say("名称", "Name")))
-                    @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
-                    th.hide { (lang.say("令牌", "Key")) }
-                    th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("分组", "Group")) }
-                    th.hide { (lang.say("模型", "Models")) }
-                    (parts::sorted_head(visit, "used_quota", lang.say("已用 $", "Used $")))
-                    (parts::sorted_wide(visit, "remain_quota", lang.say("剩余 $", "Left $")))
-                    (parts::sorted_times(
-                        visit, "last_used_at", lang.say("上次使用", "Last used")
-                    ))
-                    th.hide { (lang.say("到期", "Ends")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for key in keys { (row(visit, key, names)) } }
-            } }))
-        }
-    }
+    let mut all = named_columns(visit, names);
+    all.extend([
+        KeyColumn::new("key", lang.say("令牌", "Key"), |key| {
+            html! { td.mono.muted { (key.key_hint) } }
+        })
+        .wide(),
+        KeyColumn::new("state", lang.say("状态", "State"), move |key| {
+            html! { td { (on_or_off(lang, key.status)) } }
+        }),
+        KeyColumn::new("group", lang.say("分组", "Group"), |key| {
+            html! { td {
+                @match &key.group { Some(group) => (group), None => span.muted { (show::NOTHING) } }
+            } }
+        })
+        .wide(),
+        KeyColumn::new("models", lang.say("模型", "Models"), move |key| {
+            html! { td {
+                @if key.models.is_empty() { span.muted { (lang.say("全部", "all")) } }
+                @else { (key.models.len()) }
+            } }
+        })
+        .wide(),
+        KeyColumn::new("used_quota", lang.say("已用 $", "Used $"), |key| {
+            show::usd_cell(key.used_quota)
+        })
+        .number()
+        .falls("used_quota"),
+        KeyColumn::new("remain_quota", lang.say("剩余 $", "Left $"), move |key| {
+            html! { td.num {
+                @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
+                @else { (show::usd_exact(key.remain_quota)) }
+            } }
+        })
+        .number()
+        .wide()
+        .falls("remain_quota"),
+        KeyColumn::new("last_used_at", lang.say("上次使用", "Last used"), move |key| {
+            html! { td { @match key.last_used_at {
+                Some(at) => (show::at(at)),
+                None => span.muted { (lang.say("从未", "never")) },
+            } } }
+        })
+        .wide()
+        .falls("last_used_at"),
+        KeyColumn::new("ends", lang.say("到期", "Ends"), move |key| {
+            html! { td {
+                @if key.expired_time < 0 { span.muted { (lang.say("永不", "never")) } }
+                @else { (show::at(key.expired_time)) }
+            } }
+        })
+        .wide(),
+        KeyColumn::tool(parts::acts_head(lang), move |key| actions_cell(visit, key)),
+    ]);
+    Columns::of(visit, "keys", all)
 }
 
-fn row(visit: &Visit, key: &TokenView, names: &BTreeMap<UserId, String>) -> Markup {
+/// Which key it is, and for administrators whose.
+fn named_columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Vec<KeyColumn<'a>> {
     let lang = visit.lang();
-    let name = if key.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &key.name };
+    let owner = |key: &TokenView| {
+        let name = names.get(&key.user_id).map_or("?", String::as_str);
+        html! { td.cut.short { a href={ "/console/users/" (key.user_id.0) } { (name) } } }
+    };
+    let mut all = vec![
+        KeyColumn::tool(batch::tick_head(lang), move |key| {
+            batch::tick(lang, key.id.0, name_of(lang, key), true)
+        }),
+        KeyColumn::thing(lang.say("名称", "Name"), move |key| {
+            let name = name_of(lang, key);
+            let to = format!("/console/keys/{}/edit", key.id.0);
+            html! { td.cut title=(name) { a href=(to) { (name) } } }
+        })
+        .rises("name"),
+    ];
+    let owner = || KeyColumn::new("user", lang.say("用户", "User"), owner).wide();
+    all.extend(visit.is_admin().then(owner));
+    all
+}
+
+fn name_of(lang: Lang, key: &TokenView) -> &str {
+    if key.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &key.name }
+}
+
+fn actions_cell(visit: &Visit, key: &TokenView) -> Markup {
+    let (lang, name) = (visit.lang(), name_of(visit.lang(), key));
     html! {
-        tr id={ "key-" (key.id.0) } {
-            (batch::tick(lang, key.id.0, name, true))
-            td.cut title=(name) { a href={ "/console/keys/" (key.id.0) "/edit" } { (name) } }
-            @if visit.is_admin() {
-                td.cut.short { a href={ "/console/users/" (key.user_id.0) } {
-                    (names.get(&key.user_id).map_or("?", String::as_str))
-                } }
-            }
-            td.hide.mono.muted { (key.key_hint) }
-            td { (on_or_off(lang, key.status)) }
-            td.hide {
-                @match &key.group { Some(group) => (group), None => span.muted { (show::NOTHING) } }
-            }
-            td.hide {
-                @if key.models.is_empty() {
-                    span.muted { (lang.say("全部", "all")) }
-                } @else { (key.models.len()) }
-            }
-            (show::usd_cell(key.used_quota))
-            td.num.hide { @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
-                @else { (show::usd_exact(key.remain_quota)) } }
-            td.hide {
-                @match key.last_used_at {
-                    Some(at) => (show::at(at)),
-                    None => span.muted { (lang.say("从未", "never")) },
-                }
-            }
-            td.hide {
-                @if key.expired_time < 0 {
-                    span.muted { (lang.say("永不", "never")) }
-                } @else { (show::at(key.expired_time)) }
-            }
-            td.acts {
-                @let to = format!("/console/keys/{}/status", key.id.0);
-                @if key.status == 1 {
-                    (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
-                        &tell!(
-                            lang, "禁用令牌 {name}? 使用它的调用立即被拒绝。",
-                            "Disable the key {name}? Calls with it are refused at once."
-                        )))
-                } @else {
-                    (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
-                }
-                (action(visit, &format!(
-                    "/console/keys/{}/delete", key.id.0
-                ), lang.say("删除", "Delete"),
+        td.acts {
+            @let to = format!("/console/keys/{}/status", key.id.0);
+            @if key.status == 1 {
+                (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
                     &tell!(
-                        lang, "删除令牌 {name}? 无法恢复。",
-                        "Delete the key {name}? It can't be brought back."
+                        lang, "禁用令牌 {name}? 使用它的调用立即被拒绝。",
+                        "Disable the key {name}? Calls with it are refused at once."
                     )))
+            } @else {
+                (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
             }
+            (action(visit, &format!(
+                "/console/keys/{}/delete", key.id.0
+            ), lang.say("删除", "Delete"),
+                &tell!(
+                    lang, "删除令牌 {name}? 无法恢复。",
+                    "Delete the key {name}? It can't be brought back."
+                )))
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::period::{self, LogPeriod};
 use super::{events, recent};
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, chosen, filters, pager, typed};
+use crate::parts::{self, chosen, filters, pager_with, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, address, go_to, step};
 use crate::{entered, notes, show};
@@ -102,7 +102,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     keys.extend(uncharged.iter().filter_map(|call| call.token_id));
     let keys = token::names(state, actor, keys).await?;
     let sums = sums(&visit, LogFilter { before_id: None, ..filter }).await?;
-    let lang = visit.lang();
+    let (lang, columns) = (visit.lang(), columns(&visit, &keys));
     let newest = page.items.first().map_or(0, |line| line.id);
     // New lines stand at the head of the whole list, and nowhere else.
     let is_first = visit.asked.iter().all(|(name, value)| name == "done" || value.is_empty());
@@ -114,11 +114,13 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的记录。", "No line fits these filters."), None))
             } @else {
-                (table(&visit, &page.items, &keys))
+                (columns.table(&html! { tbody { @for line in &page.items {
+                    tr id={ "line-" (line.id) } { (columns.cells(line)) }
+                } } }))
             }
             (recent::also_here(&visit, &uncharged, &keys))
             (sums)
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
     };
     let beside = html! {
@@ -153,78 +155,95 @@ fn filter_bar(visit: &Visit) -> Markup {
     )
 }
 
-/// The lines; users see no channel and no other user.
-fn table(visit: &Visit, lines: &[LogView], keys: &KeyNames) -> Markup {
+type LogColumn<'a> = Column<'a, LogView>;
+
+/// The columns; users see no channel and no other user.
+fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, LogView> {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    let mut all = vec![LogColumn::thing(lang.say("时间", "Time"), |line| {
+        html! { td { (show::at(line.created_at)) } }
+    })];
+    all.extend(
+        is_admin.then(|| LogColumn::new("user", lang.say("用户", "User"), user_cell).wide()),
+    );
+    all.extend([
+        LogColumn::new("type", lang.say("类型", "Type"), move |line| {
+            html! { td { (type_state(&line.r#type, word_for(visit, &line.r#type))) } }
+        }),
+        LogColumn::new("model", lang.say("模型或说明", "Model or note"), move |line| {
+            let words = words(lang, line);
+            html! {
+                td.cut title=(words) {
+                    @if line.model_name.is_empty() { span.muted { (words) } }
+                    @else { (subject(line, &words)) }
+                }
+            }
+        }),
+        LogColumn::new("key", lang.say("令牌", "Key"), move |line| key_cell(visit, line, keys))
+            .wide(),
+        LogColumn::new("moved", lang.say("变动 $", "Moved $"), |line| {
+            show::moved_cell(line.delta)
+        })
+        .number(),
+        LogColumn::new("quota", lang.say("变动 (额度)", "Moved (quota)"), |line| {
+            html! { td.num { (quota_of(line)) } }
+        })
+        .number()
+        .broad(),
+        LogColumn::new("tokens", "Tokens", |line| html! { td.num { (tokens_of(line)) } })
+            .number()
+            .wide(),
+        LogColumn::new("took", lang.say("耗时", "Took"), |line| {
+            html! { td.num {
+                @if line.use_time_ms > 0 { (show::duration_ms(line.use_time_ms)) }
+                @else { span.muted { (show::NOTHING) } }
+            } }
+        })
+        .number()
+        .wide(),
+    ]);
+    let channel = |line: &LogView| channel_cell(line.channel_id.map(|id| id.0));
+    let channel =
+        || LogColumn::new("channel", lang.say("渠道", "Channel"), channel).number().wide();
+    all.extend(is_admin.then(channel));
+    all.push(LogColumn::tool(parts::acts_head(lang), move |line| explain_cell(lang, line)));
+    Columns::of(visit, "log", all)
+}
+
+fn user_cell(line: &LogView) -> Markup {
     html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (lang.say("时间", "Time")) }
-                    @if is_admin { th.hide { (lang.say("用户", "User")) } }
-                    th { (lang.say("类型", "Type")) }
-                    th { (lang.say("模型或说明", "Model or note")) }
-                    th.hide { (lang.say("令牌", "Key")) }
-                    th.num { (lang.say("变动 $", "Moved $")) }
-                    th.num.hide.broad { (lang.say("变动 (额度)", "Moved (quota)")) }
-                    th.num.hide { "Tokens" }
-                    th.num.hide { (lang.say("耗时", "Took")) }
-                    @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for line in lines { (row(visit, line, keys)) } }
-            } }))
-        }
+        td.cut.short title=(line.username) { @if line.user_id.0 > 0 {
+            a href={ "/console/users/" (line.user_id.0) } { (line.username) }
+        } @else { (line.username) } }
     }
 }
 
-fn row(visit: &Visit, line: &LogView, keys: &KeyNames) -> Markup {
-    let (lang, is_admin) = (visit.lang(), visit.is_admin());
-    let word = word_for(visit, &line.r#type);
-    let words = words(lang, line);
+/// The channel of a line, or of a call.
+pub(super) fn channel_cell(id: Option<i64>) -> Markup {
     html! {
-        tr id={ "line-" (line.id) } {
-            td { (show::at(line.created_at)) }
-            @if is_admin {
-                td.cut.short title=(line.username) { @if line.user_id.0 > 0 {
-                    a href={ "/console/users/" (line.user_id.0) } { (line.username) }
-                } @else { (line.username) } }
+        td.num { @match id {
+            Some(id) => a href={ "/console/channels/" (id) } { "#" (id) },
+            None => span.muted { (show::NOTHING) },
+        } }
+    }
+}
+
+fn explain_cell(lang: Lang, line: &LogView) -> Markup {
+    html! {
+        td.acts { @if line.hold_id.is_some() && !line.request_id.is_empty() {
+            a href={ "/console/explain/" (step(&line.request_id)) } data-open="" {
+                (lang.say("说明", "Explain"))
             }
-            td { (type_state(&line.r#type, word)) }
-            td.cut title=(words) {
-                @if line.model_name.is_empty() { span.muted { (words) } }
-                @else { (subject(line, &words)) }
-            }
-            (key_cell(visit, line.token_id, keys))
-            (show::moved_cell(line.delta))
-            td.num.hide.broad { (quota_of(line)) }
-            td.num.hide { (tokens_of(line)) }
-            td.num.hide {
-                @if line.use_time_ms > 0 {
-                    (show::duration_ms(line.use_time_ms))
-                } @else { span.muted { (show::NOTHING) } }
-            }
-            @if is_admin {
-                td.num.hide { @match line.channel_id {
-                    Some(id) => { a href={ "/console/channels/" (id.0) } { "#" (id.0) } }
-                    None => { span.muted { (show::NOTHING) } }
-                } }
-            }
-            td.acts { @if line.hold_id.is_some() && !line.request_id.is_empty() {
-                a href={ "/console/explain/" (step(&line.request_id)) } data-open="" {
-                    (lang.say("说明", "Explain"))
-                }
-            } }
-        }
+        } }
     }
 }
 
 /// The key that a call was made with, which leads to its other calls.
-fn key_cell(visit: &Visit, key: Option<KeyId>, keys: &KeyNames) -> Markup {
-    let Some(key) = key else { return html! { td.hide.muted { (show::NOTHING) } } };
+fn key_cell(visit: &Visit, line: &LogView, keys: &KeyNames) -> Markup {
+    let Some(key) = line.token_id else { return html! { td.muted { (show::NOTHING) } } };
     let to = visit.with("token_id", &key.0.to_string());
     let name = key_name(visit.lang(), key, keys);
-    html! { td.hide.cut.short title=(name) { a href=(to) { (name) } } }
+    html! { td.cut.short title=(name) { a href=(to) { (name) } } }
 }
 
 /// Names of keys, by their numbers.

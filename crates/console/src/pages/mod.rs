@@ -47,6 +47,7 @@ mod user_form;
 mod users;
 mod webhooks;
 
+use crate::column_choice;
 use crate::shell::{self, ShellPage};
 use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to, html as respond};
 use admin::{AdminError, AdminState};
@@ -66,6 +67,7 @@ pub(crate) fn inside() -> Router<AdminState> {
         .route("/console/find", get(find::show))
         .route("/console/session", get(login::session))
         .route("/console/logout", post(login::leave))
+        .route("/console/columns", post(column_choice::choose))
         .route("/console/log", get(log::list))
         .route("/console/log/export", get(log::export))
         .route("/console/explain", get(explain::search))

@@ -3,9 +3,10 @@
 
 use super::price_dollars::{self, MillionPrice};
 use super::{for_admins, period, price_form, price_schedule};
+use crate::columns::{Column, Columns};
 use crate::folds::folds;
 use crate::lang::tell;
-use crate::parts::{self, action, filters, pager, typed};
+use crate::parts::{self, action, filters, pager, pager_with, typed};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
@@ -94,6 +95,7 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
         Some(price) => Some((price.model_name.as_str(), price_form::in_row(visit, price).await?)),
         None => None,
     };
+    let columns = columns(visit);
     Ok(html! {
         (filters(visit, typed(visit, "keyword", lang.say("模型", "Model"))))
         div #list {
@@ -107,8 +109,8 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
                     },
                     Some(("/console/prices/edit", lang.say("新建价格", "Set a price"))),
                 ))
-            } @else { (table(visit, &page.items, edited.as_ref())) }
-            (pager(visit, &page))
+            } @else { (columns.table(&rows(&columns, &page.items, edited.as_ref()))) }
+            (pager_with(visit, &page, &columns.menu()))
         }
         p.muted.small {
             (lang.say(
@@ -120,106 +122,161 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
     })
 }
 
-/// How many columns the table has.
-const COLUMNS: u32 = 11;
-
-/// The prices; one may have its form below it.
-fn table(visit: &Visit, prices: &[AbilityView], edited: Option<&(&str, Markup)>) -> Markup {
-    let lang = visit.lang();
-    let refused = unpriced::are_refused(&visit.state);
+/// The rows; one may have its form below it.
+fn rows(
+    columns: &Columns<'_, AbilityView>,
+    prices: &[AbilityView],
+    edited: Option<&(&str, Markup)>,
+) -> Markup {
     html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (lang.say("模型", "Model")) }
-                    th.hide { (lang.say("计价", "Priced")) }
-                    th.num { (lang.say("输入 $/M", "Prompt $/M")) }
-                    th.num { (lang.say("输出 $/M", "Completion $/M")) }
-                    th.num.hide { (lang.say("缓存 $/M", "Cached $/M")) }
-                    th.num { (lang.say("每次 $", "A call $")) }
-                    th.num.hide { (lang.say("倍率", "Ratio")) }
-                    th.num.hide { (lang.say("输出倍率", "Completion ratio")) }
-                    th.num.hide { (lang.say("渠道", "Channels")) }
-                    th.num.hide { @let days = month_days(&visit.state);
-                        (tell!(lang, "{days} 天消耗 $", "Used {days} d $")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for price in prices {
-                    (row(visit, price, refused))
-                    @if let Some((model, form)) = edited && *model == price.model_name {
-                        // The link that opened it is gone with the list: the focus goes here.
-                        tr.open #edited { td colspan=(COLUMNS) tabindex="-1" autofocus { (form) } }
-                    }
-                } }
-            } }))
-        }
-    }
-}
-
-fn row(visit: &Visit, price: &AbilityView, refused: bool) -> Markup {
-    let lang = visit.lang();
-    let name = &price.model_name;
-    let ratio = Some(price.ratio.get()).filter(|ratio| *ratio != "null");
-    let fixed = price.fixed_quota.filter(|quota| quota.0 != 0 || ratio.is_none());
-    let by_use = ratio.filter(|_| fixed.is_none());
-    let dollars = price_dollars::of_row(price).map(|price| price.filter(|_| by_use.is_some()));
-    let [prompt, completion, cached] = dollars.map(|price| {
-        html! { @match price {
-            Some(MillionPrice { meant, exact }) => (show::meant_price(&meant, exact.as_deref())),
-            None => (show::NOTHING),
+        tbody { @for price in prices {
+            tr { (columns.cells(price)) }
+            @if let Some((model, form)) = edited && *model == price.model_name {
+                // The link that opened it is gone with the list: the focus goes here.
+                tr.open #edited {
+                    td colspan=(columns.across()) tabindex="-1" autofocus { (form) }
+                }
+            }
         } }
-    });
-    html! {
-        tr {
-            td.cut title=(name) { a href={ "/console/prices/edit?model=" (step(name)) } { (name) } }
-            td { @match fixed {
-                Some(_) => (lang.say("按次", "per call")),
-                None => (lang.say("按量", "by use")),
-            } @for word in price_schedule::words(lang, price) { " · " (word) } }
-            td.num { (prompt) }
-            td.num { (completion) }
-            td.num.hide { (cached) }
-            td.num { @match fixed {
-                Some(quota) => (show::usd(quota)),
-                None => (show::NOTHING),
+    }
+}
+
+type PriceColumn<'a> = Column<'a, AbilityView>;
+
+fn columns(visit: &Visit) -> Columns<'_, AbilityView> {
+    let lang = visit.lang();
+    let days = month_days(&visit.state);
+    let mut all = vec![
+        PriceColumn::thing(lang.say("模型", "Model"), |price| {
+            let name = &price.model_name;
+            let to = format!("/console/prices/edit?model={}", step(name));
+            html! { td.cut title=(name) { a href=(to) { (name) } } }
+        }),
+        PriceColumn::new("priced", lang.say("计价", "Priced"), move |price| {
+            html! { td {
+                @if fixed(price).is_some() { (lang.say("按次", "per call")) }
+                @else { (lang.say("按量", "by use")) }
+                @for word in price_schedule::words(lang, price) { " · " (word) }
             } }
-            td.num.hide.muted { (by_use.unwrap_or(show::NOTHING)) }
-            td.num.hide.muted {
-                @if by_use.is_some() { (price.completion_ratio.get()) } @else { (show::NOTHING) }
-            }
-            (used_cells(visit, price))
-            td.acts {
-                @let edit = visit.on_this_page("edit", name);
-                a href={ (edit) "#edited" } hx-get=(edit) hx-target="#list" hx-select="#list"
-                    hx-swap="outerHTML" hx-push-url="true" { (lang.say("编辑", "Edit")) }
-                " "
-                (action(visit, &format!("/console/prices/delete?model={}", step(name)),
-                    lang.say("删除", "Delete"),
-                    &match refused {
-                        true => tell!(lang, "删除 {name} 的价格? 该模型的调用从此被拒绝。",
-                            "Delete the price of {name}? Its calls are refused from then on."),
-                        false => tell!(lang, "删除 {name} 的价格? 该模型从此免费。",
-                            "Delete the price of {name}? The model is free from then on."),
-                    }))
-            }
+        })
+        .wide(),
+    ];
+    all.extend(dollar_columns(visit));
+    all.extend([
+        PriceColumn::new("ratio", lang.say("倍率", "Ratio"), |price| {
+            html! { td.num.muted { (by_use(price).unwrap_or(show::NOTHING)) } }
+        })
+        .number()
+        .wide(),
+        PriceColumn::new(
+            "completion_ratio",
+            lang.say("输出倍率", "Completion ratio"),
+            |price| {
+                let ratio = by_use(price).map(|_| price.completion_ratio.get());
+                html! { td.num.muted { (ratio.unwrap_or(show::NOTHING)) } }
+            },
+        )
+        .number()
+        .wide(),
+        PriceColumn::new("channels", lang.say("渠道", "Channels"), channels_cell).number().wide(),
+        PriceColumn::new(
+            "used_30d",
+            tell!(lang, "{days} 天消耗 $", "Used {days} d $"),
+            move |price| used_cell(visit, price),
+        )
+        .number()
+        .wide(),
+        PriceColumn::tool(parts::acts_head(lang), move |price| actions_cell(visit, price)),
+    ]);
+    Columns::of(visit, "prices", all)
+}
+
+/// What is paid, in dollars.
+fn dollar_columns(visit: &Visit) -> [PriceColumn<'_>; 4] {
+    let lang = visit.lang();
+    let million = |nth: usize| {
+        move |price: &AbilityView| {
+            let [prompt, completion, cached] = price_dollars::of_row(price);
+            let dollars = [prompt, completion, cached].into_iter().nth(nth).flatten();
+            html! { td.num { @match dollars.filter(|_| by_use(price).is_some()) {
+                Some(MillionPrice { meant, exact }) => {
+                    (show::meant_price(&meant, exact.as_deref()))
+                }
+                None => (show::NOTHING),
+            } } }
+        }
+    };
+    let a_call = |price: &AbilityView| {
+        html! { td.num { @match fixed(price) {
+            Some(quota) => (show::usd(quota)),
+            None => (show::NOTHING),
+        } } }
+    };
+    [
+        PriceColumn::new("prompt", lang.say("输入 $/M", "Prompt $/M"), million(0)).number(),
+        PriceColumn::new("completion", lang.say("输出 $/M", "Completion $/M"), million(1)).number(),
+        PriceColumn::new("cached", lang.say("缓存 $/M", "Cached $/M"), million(2)).number().wide(),
+        PriceColumn::new("call", lang.say("每次 $", "A call $"), a_call).number(),
+    ]
+}
+
+/// The price of a call, of models that have one.
+fn fixed(price: &AbilityView) -> Option<Quota> {
+    let has_ratio = price.ratio.get() != "null";
+    price.fixed_quota.filter(|quota| quota.0 != 0 || !has_ratio)
+}
+
+/// The ratio, of models that are priced by use.
+fn by_use(price: &AbilityView) -> Option<&str> {
+    Some(price.ratio.get()).filter(|ratio| *ratio != "null" && fixed(price).is_none())
+}
+
+fn actions_cell(visit: &Visit, price: &AbilityView) -> Markup {
+    let (lang, name) = (visit.lang(), &price.model_name);
+    let edit = visit.on_this_page("edit", name);
+    let delete = format!("/console/prices/delete?model={}", step(name));
+    let asks = match unpriced::are_refused(&visit.state) {
+        true => tell!(
+            lang,
+            "删除 {name} 的价格? 该模型的调用从此被拒绝。",
+            "Delete the price of {name}? Its calls are refused from then on."
+        ),
+        false => tell!(
+            lang,
+            "删除 {name} 的价格? 该模型从此免费。",
+            "Delete the price of {name}? The model is free from then on."
+        ),
+    };
+    html! {
+        td.acts {
+            a href={ (edit) "#edited" } hx-get=(edit) hx-target="#list" hx-select="#list"
+                hx-swap="outerHTML" hx-push-url="true" { (lang.say("编辑", "Edit")) }
+            " "
+            (action(visit, &delete, lang.say("删除", "Delete"), &asks))
         }
     }
 }
 
-/// How much a price is used. Those of a pattern stand under other names, so that no list has them.
-fn used_cells(visit: &Visit, price: &AbilityView) -> Markup {
-    let name = &price.model_name;
-    let (channels, used) = (price.channels.unwrap_or(0), price.used_30d.unwrap_or_default());
-    let is_pattern = name.contains('*');
+/// How many channels serve a model. What a pattern prices stands under other names, so that no list
+/// has it.
+fn channels_cell(price: &AbilityView) -> Markup {
+    let (name, channels) = (&price.model_name, price.channels.unwrap_or(0));
     html! {
-        td.num.hide {
-            @if is_pattern || channels == 0 { (show::count(channels)) }
+        td.num {
+            @if name.contains('*') || channels == 0 { (show::count(channels)) }
             @else { a href={ "/console/channels?status=1&model=" (step(name)) } {
                 (show::count(channels))
             } }
         }
-        td.num.hide {
-            @if is_pattern || used.0 == 0 { (show::usd_exact(used)) }
+    }
+}
+
+/// What its calls cost lately.
+fn used_cell(visit: &Visit, price: &AbilityView) -> Markup {
+    let (name, used) = (&price.model_name, price.used_30d.unwrap_or_default());
+    html! {
+        td.num {
+            @if name.contains('*') || used.0 == 0 { (show::usd_exact(used)) }
             @else {
                 a href={ "/console/log?type=consume&model=" (step(name)) "&"
                     (period::since(month_start(visit))) } {

@@ -2,10 +2,10 @@
 //! those that cost nothing.
 
 use super::channels;
-use super::log::{KeyNames, key_name};
-use crate::folds::folds;
+use super::log::{KeyNames, channel_cell, key_name};
+use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, filters, pager, typed};
+use crate::parts::{self, filters, pager_with, typed};
 use crate::show;
 use crate::visit::{Visit, step};
 use admin::ops::channel;
@@ -168,6 +168,7 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
     let found = page(visit, &RecentFilter::read(&visit.query())?, visit.page_request()?).await?;
     let keys: Vec<KeyId> = found.items.iter().filter_map(|call| call.token_id).collect();
     let keys = token::names(&visit.state, &visit.actor, keys).await?;
+    let columns = columns(visit, &keys);
     Ok(html! {
         (filters(visit, html! {
             input type="hidden" name="show" value="recent";
@@ -186,70 +187,80 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
             @if found.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的调用。", "No call fits these filters."), None))
             } @else {
-                (table(visit, &found.items, &keys))
+                (table(&columns, &found.items))
             }
-            (pager(visit, &found))
+            (pager_with(visit, &found, &columns.menu()))
         }
     })
 }
 
-/// The calls, each with why it failed.
-fn table(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames) -> Markup {
-    let (lang, is_admin) = (visit.lang(), visit.is_admin());
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (lang.say("时间", "Time")) }
-                    @if is_admin { th.hide { (lang.say("用户", "User")) } }
-                    th { (lang.say("结果", "Result")) }
-                    th { (lang.say("模型", "Model")) }
-                    th.hide { (lang.say("令牌", "Key")) }
-                    th.hide { (lang.say("原因", "Why")) }
-                    th.num.hide { (lang.say("耗时", "Took")) }
-                    @if is_admin { th.num.hide { (lang.say("渠道", "Channel")) } }
-                    (parts::acts_head(lang))
-                } }
-                tbody { @for call in calls { (row(visit, call, keys)) } }
-            } }))
-        }
-    }
-}
+type CallColumn<'a> = Column<'a, RecentCallView>;
 
-fn row(visit: &Visit, call: &RecentCallView, keys: &KeyNames) -> Markup {
+/// The columns, one of them with why a call failed.
+fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, RecentCallView> {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
-    let key = call.token_id.map(|key| key_name(lang, key, keys));
-    let key = key.unwrap_or_else(|| show::NOTHING.to_owned());
-    let (kind, word) = state_of(lang, call);
-    let why = why(lang, call);
-    html! {
-        tr {
-            td { (show::at(call.ended_at)) }
-            @if is_admin { td { (user(visit, call)) } }
-            td {
-                (parts::state(kind, word))
-                @if let Some(status) = call.status.filter(|_| call.state == RecentState::Failed) {
-                    span.muted { " " (status) }
+    let mut all = vec![CallColumn::thing(lang.say("时间", "Time"), |call| {
+        html! { td { (show::at(call.ended_at)) } }
+    })];
+    let user = move |call: &RecentCallView| html! { td { (user(visit, call)) } };
+    all.extend(is_admin.then(|| CallColumn::new("user", lang.say("用户", "User"), user).wide()));
+    all.extend([
+        CallColumn::new("result", lang.say("结果", "Result"), move |call| {
+            result_cell(lang, call)
+        }),
+        CallColumn::new("model", lang.say("模型", "Model"), |call| {
+            html! { td.cut title=(call.model_name) { (call.model_name) } }
+        }),
+        CallColumn::new("key", lang.say("令牌", "Key"), move |call| {
+            let key = call.token_id.map(|key| key_name(lang, key, keys));
+            let key = key.unwrap_or_else(|| show::NOTHING.to_owned());
+            html! { td.cut.short title=(key) { (key) } }
+        })
+        .wide(),
+        CallColumn::new("why", lang.say("原因", "Why"), move |call| {
+            html! {
+                td.wrap.muted {
+                    @if let Some(code) = call.code { span.mono { (code) } " " }
+                    (why(lang, call))
                 }
             }
-            td.cut title=(call.model_name) { (call.model_name) }
-            td.hide.cut.short title=(key) { (key) }
-            td.wrap.muted {
-                @if let Some(code) = call.code { span.mono { (code) } " " } (why)
-            }
-            td.num.hide { (show::some_ms(Some(call.use_time_ms))) }
-            @if is_admin {
-                td.num.hide { @match call.channel_id {
-                    Some(id) => { a href={ "/console/channels/" (id.0) } { "#" (id.0) } }
-                    None => { span.muted { (show::NOTHING) } }
-                } }
-            }
+        })
+        .wide(),
+        CallColumn::new("took", lang.say("耗时", "Took"), |call| {
+            html! { td.num { (show::some_ms(Some(call.use_time_ms))) } }
+        })
+        .number()
+        .wide(),
+    ]);
+    let channel = |call: &RecentCallView| channel_cell(call.channel_id.map(|id| id.0));
+    let channel =
+        || CallColumn::new("channel", lang.say("渠道", "Channel"), channel).number().wide();
+    all.extend(is_admin.then(channel));
+    all.push(CallColumn::tool(parts::acts_head(lang), move |call| {
+        html! {
             td.acts {
                 a href={ "/console/explain/" (step(&call.request_id)) } data-open=""
                     title=(call.request_id) { (lang.say("说明", "Explain")) }
             }
         }
+    }));
+    Columns::of(visit, "recent", all)
+}
+
+fn result_cell(lang: Lang, call: &RecentCallView) -> Markup {
+    let (kind, word) = state_of(lang, call);
+    html! {
+        td {
+            (parts::state(kind, word))
+            @if let Some(status) = call.status.filter(|_| call.state == RecentState::Failed) {
+                span.muted { " " (status) }
+            }
+        }
     }
+}
+
+fn table(columns: &Columns<'_, RecentCallView>, calls: &[RecentCallView]) -> Markup {
+    columns.table(&html! { tbody { @for call in calls { tr { (columns.cells(call)) } } } })
 }
 
 /// How many lines of the journal were not found, and where they may be.
@@ -259,7 +270,7 @@ pub(super) fn also_here(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames
         @if !calls.is_empty() {
             p.note { (tell!(lang, "不在流水中: 以下 {} 次调用失败或免费。",
                 "Not in the journal, because nothing was charged: {}.", calls.len())) }
-            (table(visit, calls, keys))
+            (table(&columns(visit, keys), calls))
             (only_in_memory(visit))
         }
     }

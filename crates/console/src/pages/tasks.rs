@@ -1,9 +1,9 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
 use super::{batch, events, task_batch, task_decision, users, webhooks};
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
-use crate::parts::{self, BACKGROUND, chosen, filters, pager, typed};
+use crate::parts::{self, BACKGROUND, chosen, filters, pager_with, typed};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Path, Visit, go_to, step};
 use crate::{notes, show};
@@ -62,6 +62,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         ("undecided", lang.say("待处理", "Needs a decision")),
     ];
     let states = if visit.is_admin() { &states[..] } else { &states[..3] };
+    let columns = columns(&visit, &names);
     let is_live = visit.asked("live") != "off";
     let here = visit.with("page", visit.asked("page"));
     let body = html! {
@@ -82,10 +83,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
                     "No task. A call of a model that ends in /submit makes one."), None))
             } @else {
-                (table(&visit, &page.items, &names))
+                (columns.table(&html! { tbody { @for task in &page.items {
+                    tr id={ "task-" (task.id) } { (columns.cells(task)) }
+                } } }))
                 @if visit.is_admin() && page.items.iter().any(is_open) { (task_batch::bar(&visit)) }
             }
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
     };
     let beside = html! {
@@ -96,59 +99,64 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("任务", "Tasks"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn table(visit: &Visit, tasks: &[TaskView], names: &BTreeMap<UserId, String>) -> Markup {
-    let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    @if visit.is_admin() { (batch::tick_head(lang)) }
-                    th { (lang.say("编号", "Number")) }
-                    th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("模型", "Model")) }
-                    @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
-                    th.hide { (lang.say("进度", "Progress")) }
-                    th.num { (lang.say("预扣 $", "Held $")) }
-                    th.num { (lang.say("费用 $", "Charged $")) }
-                    th.hide { (lang.say("提交于", "Made")) }
-                    th.hide { (lang.say("说明", "Note")) }
-                } }
-                tbody { @for task in tasks { (row(visit, task, names)) } }
-            } }))
-        }
-    }
+type TaskColumn<'a> = Column<'a, TaskView>;
+
+fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns<'a, TaskView> {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    let tick =
+        move |task: &TaskView| batch::tick(lang, task.id, &format!("#{}", task.id), is_open(task));
+    let owner = |task: &TaskView| {
+        let name = names.get(&task.user_id).map_or("?", String::as_str);
+        html! { td { a href={ "/console/users/" (task.user_id.0) } { (name) } } }
+    };
+    let mut all = Vec::new();
+    all.extend(is_admin.then(|| TaskColumn::tool(batch::tick_head(lang), tick)));
+    all.extend([
+        TaskColumn::thing(lang.say("编号", "Number"), |task| {
+            html! { td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } } }
+        }),
+        TaskColumn::new("state", lang.say("状态", "State"), move |task| {
+            html! { td { (state_of(visit, task)) } }
+        }),
+        TaskColumn::new("model", lang.say("模型", "Model"), |task| html! { td { (task.action) } })
+            .wide(),
+    ]);
+    all.extend(is_admin.then(|| TaskColumn::new("user", lang.say("用户", "User"), owner).wide()));
+    all.extend([
+        TaskColumn::new("progress", lang.say("进度", "Progress"), |task| {
+            html! { td { @if task.progress.is_empty() { span.muted { (show::NOTHING) } }
+            @else { (task.progress) } } }
+        })
+        .wide(),
+        TaskColumn::new("held", lang.say("预扣 $", "Held $"), |task| {
+            show::usd_cell(task.precharge_quota)
+        })
+        .number(),
+        TaskColumn::new("charged", lang.say("费用 $", "Charged $"), |task| {
+            if is_open(task) {
+                return html! { td.num.muted { (show::NOTHING) } };
+            }
+            show::usd_cell(task.used_quota)
+        })
+        .number(),
+        TaskColumn::new("made", lang.say("提交于", "Made"), |task| {
+            html! { td { (show::ago(task.created_at)) } }
+        })
+        .wide(),
+        TaskColumn::new("note", lang.say("说明", "Note"), move |task| note_cell(lang, task)).wide(),
+    ]);
+    Columns::of(visit, "tasks", all)
 }
 
-fn row(visit: &Visit, task: &TaskView, names: &BTreeMap<UserId, String>) -> Markup {
-    let lang = visit.lang();
-    html! {
-        tr id={ "task-" (task.id) } {
-            @if visit.is_admin() {
-                (batch::tick(lang, task.id, &format!("#{}", task.id), is_open(task)))
-            }
-            td { a href={ "/console/tasks/" (task.id) } { "#" (task.id) } }
-            td { (state_of(visit, task)) }
-            td { (task.action) }
-            @if visit.is_admin() {
-                td { a href={ "/console/users/" (task.user_id.0) } {
-                    (names.get(&task.user_id).map_or("?", String::as_str))
-                } }
-            }
-            td.hide { @if task.progress.is_empty() { span.muted { (show::NOTHING) } }
-                @else { (task.progress) } }
-            (show::usd_cell(task.precharge_quota))
-            @if is_open(task) { td.num.muted { (show::NOTHING) } }
-            @else { (show::usd_cell(task.used_quota)) }
-            td { (show::ago(task.created_at)) }
-            @let next = task.polling.as_ref().and_then(|polling| polling.next_at);
-            @if let Some(at) = next {
-                td.hide.muted { (lang.say("下次查询 ", "asked next ")) (show::ago(at)) }
-            } @else {
-                @let why = notes::failure(lang, &task.fail_reason);
-                td.hide.cut.muted title=(why) { (why) }
-            }
-        }
+fn note_cell(lang: Lang, task: &TaskView) -> Markup {
+    let next = task.polling.as_ref().and_then(|polling| polling.next_at);
+    if let Some(at) = next {
+        return html! {
+            td.muted { (lang.say("下次查询 ", "asked next ")) (show::ago(at)) }
+        };
     }
+    let why = notes::failure(lang, &task.fail_reason);
+    html! { td.cut.muted title=(why) { (why) } }
 }
 
 /// `GET /console/tasks/{id}`

@@ -1,7 +1,7 @@
 //! Usage as a table, a user's own or everybody's: by user, by key, by model or by day.
 
 use super::overview::request;
-use crate::folds::folds;
+use crate::columns::{Column, Columns};
 use crate::parts;
 use crate::ranges::{Range, ranges};
 use crate::shell::ShellPage;
@@ -96,14 +96,28 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> M
     // What is added up has to be all there is.
     let is_full = i64::try_from(rows.len()).is_ok_and(|count| count >= MAX_ROWS);
     let is_cut = is_top || group != UsageGroup::Day && is_full;
-    let sorted = |code: &str, text: &str| match is_top {
-        true => html! { th.num { (text) } },
-        false => parts::sorted_head(visit, code, text),
-    };
-    let wide = |code: &str, text: &str| match is_top {
-        true => html! { th.num.hide { (text) } },
-        false => parts::sorted_wide(visit, code, text),
-    };
+    let columns = columns(visit, group, rows, is_top);
+    html! {
+        (columns.table(&html! {
+            tbody { @for row in rows { tr { (columns.cells(row)) } } }
+            @if !is_cut { (columns.sums(lang.say("合计", "Sum"))) }
+        }))
+        @if is_cut && !is_top {
+            p.note { (lang.say("只列出消耗最多的 100 行。", "These are the 100 that cost most.")) }
+        }
+        @if !is_top { div.below { (columns.menu()) } }
+    }
+}
+
+type UsageColumn<'a> = Column<'a, UsageRow>;
+
+fn columns<'a>(
+    visit: &'a Visit,
+    group: UsageGroup,
+    rows: &[UsageRow],
+    is_top: bool,
+) -> Columns<'a, UsageRow> {
+    let lang = visit.lang();
     let head = match group {
         UsageGroup::User => lang.say("用户", "User"),
         UsageGroup::Key => lang.say("令牌", "Key"),
@@ -111,38 +125,29 @@ fn table(visit: &Visit, group: UsageGroup, rows: &[UsageRow], is_top: bool) -> M
         UsageGroup::Day => lang.say("日期 (UTC)", "Day (UTC)"),
     };
     let sum = |read: fn(&UsageRow) -> i64| rows.iter().map(read).fold(0, i64::saturating_add);
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (head) }
-                    (sorted("calls", lang.say("计费调用", "Charged calls")))
-                    (sorted("spent", lang.say("消耗 $", "Spent $")))
-                    (wide("prompt", lang.say("输入 Tokens", "Prompt")))
-                    (wide("completion", lang.say("输出 Tokens", "Completion")))
-                } }
-                tbody { @for row in rows {
-                    tr {
-                        td { (name(visit, row)) }
-                        (show::count_cell(row.calls))
-                        (show::usd_cell(row.spent))
-                        (show::count_cell(row.prompt_tokens))
-                        (show::count_cell(row.completion_tokens))
-                    }
-                } }
-                @if !is_cut { tfoot { tr {
-                    td { (lang.say("合计", "Sum")) }
-                    (show::count_cell(sum(|row| row.calls)))
-                    (show::usd_cell(Quota(sum(|row| row.spent.0))))
-                    (show::count_cell(sum(|row| row.prompt_tokens)))
-                    (show::count_cell(sum(|row| row.completion_tokens)))
-                } } }
-            } }))
-        }
-        @if is_cut && !is_top {
-            p.note { (lang.say("只列出消耗最多的 100 行。", "These are the 100 that cost most.")) }
-        }
-    }
+    let count = |id: &'static str, label: &'a str, read: fn(&UsageRow) -> i64| {
+        let column = UsageColumn::new(id, label, move |row| show::count_cell(read(row)));
+        column.number().sum(show::count_cell(sum(read)))
+    };
+    let sorts = |column: UsageColumn<'a>, by: &'static str| match is_top {
+        true => column,
+        false => column.falls(by),
+    };
+    let spent =
+        UsageColumn::new("spent", lang.say("消耗 $", "Spent $"), |row| show::usd_cell(row.spent));
+    let spent = spent.number().sum(show::usd_cell(Quota(sum(|row| row.spent.0))));
+    let calls = count("calls", lang.say("计费调用", "Charged calls"), |row| row.calls);
+    let prompt = count("prompt", lang.say("输入 Tokens", "Prompt"), |row| row.prompt_tokens);
+    let completion =
+        count("completion", lang.say("输出 Tokens", "Completion"), |row| row.completion_tokens);
+    let all = vec![
+        UsageColumn::thing(head, move |row| html! { td { (name(visit, row)) } }),
+        sorts(calls, "calls"),
+        sorts(spent, "spent"),
+        sorts(prompt.wide(), "prompt"),
+        sorts(completion.wide(), "completion"),
+    ];
+    Columns::of(visit, "usage", all)
 }
 
 fn name(visit: &Visit, row: &UsageRow) -> Markup {

@@ -3,9 +3,12 @@
 use super::account::sessions_table;
 use super::batch::{self, BatchList};
 use super::{for_admins, log as log_page, overview};
+use crate::columns::{Column, Columns};
 use crate::folds::folds;
 use crate::lang::{Lang, tell};
-use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager, typed};
+use crate::parts::{
+    self, FormField, FormFields, action, chosen, filters, on_or_off, pager_with, typed,
+};
 use crate::shell::ShellPage;
 use crate::visit::{Handled, Here, Path, Visit, step};
 use crate::{notes, show};
@@ -44,10 +47,13 @@ pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
 /// `GET /console/users`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    let page = user::list(&visit.state, &visit.query(), visit.page_request()?).await?;
-    let ids = || page.items.iter().map(|user| user.id);
-    let held = user::held(&visit.state, &visit.actor, ids()).await?;
-    let keys = token::of_users(&visit.state, &visit.actor, ids()).await?;
+    let (query, request) = (visit.query(), visit.page_request()?);
+    let page = match visit.shows(COLUMNS, USED_30D) {
+        true => user::list(&visit.state, &query, request).await?,
+        false => user::rows(&visit.state, &query, request).await?,
+    };
+    let of_users = OfUsers::read(&visit, &page.items).await?;
+    let columns = columns(&visit, &of_users);
     let lang = visit.lang();
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let body = html! {
@@ -60,10 +66,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
             } @else {
-                (table(&visit, &page.items, (&held, &keys)))
+                (columns.table(&html! { tbody { @for user in &page.items {
+                    tr id={ "user-" (user.id.0) } { (columns.cells(user)) }
+                } } }))
                 (batch::bar(&visit, &LIST, html! {}))
             }
-            (pager(&visit, &page))
+            (pager_with(&visit, &page, &columns.menu()))
         }
     };
     let beside = html! {
@@ -74,40 +82,138 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     Ok(ShellPage::new(lang.say("用户", "Users"), ENTRY).beside(beside).show(&visit, body))
 }
 
-/// What is on hold of users, and their keys.
-type OfUsers<'a> = (&'a BTreeMap<UserId, Quota>, &'a BTreeMap<UserId, KeysOfUser>);
+/// What users have besides their rows: what is on hold, and their keys.
+#[derive(Default)]
+struct OfUsers {
+    held: BTreeMap<UserId, Quota>,
+    keys: BTreeMap<UserId, KeysOfUser>,
+}
 
-fn table(visit: &Visit, users: &[UserView], (held, keys): OfUsers<'_>) -> Markup {
+impl OfUsers {
+    /// Reads what the columns that are seen say.
+    async fn read(visit: &Visit, users: &[UserView]) -> Result<Self, AdminError> {
+        let ids = || users.iter().map(|user| user.id);
+        let mut of_users = Self::default();
+        if visit.shows(COLUMNS, HELD) {
+            of_users.held = user::held(&visit.state, &visit.actor, ids()).await?;
+        }
+        if visit.shows(COLUMNS, KEYS) || visit.shows(COLUMNS, LAST_USE) {
+            of_users.keys = token::of_users(&visit.state, &visit.actor, ids()).await?;
+        }
+        Ok(of_users)
+    }
+
+    fn keys(&self, user: &UserView) -> KeysOfUser {
+        self.keys.get(&user.id).copied().unwrap_or_default()
+    }
+}
+
+type UserColumn<'a> = Column<'a, UserView>;
+
+/// The list in the choice of columns, and columns that are read only where they are seen.
+const COLUMNS: &str = "users";
+const HELD: &str = "held";
+const USED_30D: &str = "used_30d";
+const KEYS: &str = "keys";
+const LAST_USE: &str = "last_use";
+
+fn columns<'a>(visit: &'a Visit, of_users: &'a OfUsers) -> Columns<'a, UserView> {
     let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    (batch::tick_head(lang))
-                    th { (lang.say("名称", "Name")) }
-                    th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("角色", "Role")) }
-                    th.hide { (lang.say("分组", "Group")) }
-                    (parts::sorted_head(visit, "quota", lang.say("余额 $", "Balance $")))
-                    th.num.hide { (lang.say("预扣中 $", "On hold $")) }
-                    (parts::sorted_wide(visit, "used_quota", lang.say("已消耗 $", "Spent $")))
-                    th.num.hide { @let days = month_days(&visit.state);
-                        (tell!(lang, "{days} 天消耗 $", "Used {days} d $")) }
-                    (parts::sorted_wide(
-                        visit, "request_count", lang.say("计费调用", "Charged calls")
-                    ))
-                    th.num.hide.broad { (lang.say("今日剩余 $", "Left today $")) }
-                    th.num.hide { (lang.say("令牌", "Keys")) }
-                    th.hide { (lang.say("最近使用", "Last use")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody {
-                    @for user in users {
-                        @let of_keys = keys.get(&user.id).copied().unwrap_or_default();
-                        (row(visit, user, (held.get(&user.id), of_keys)))
+    let days = month_days(&visit.state);
+    let mut all = account_columns(visit);
+    all.extend([
+        UserColumn::new("quota", lang.say("余额 $", "Balance $"), |user| {
+            html! { td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) } }
+        })
+        .number()
+        .falls("quota"),
+        UserColumn::new(HELD, lang.say("预扣中 $", "On hold $"), |user| {
+            some_usd(of_users.held.get(&user.id).copied())
+        })
+        .number()
+        .wide(),
+        UserColumn::new("used_quota", lang.say("已消耗 $", "Spent $"), |user| {
+            show::usd_cell(user.used_quota)
+        })
+        .number()
+        .wide()
+        .falls("used_quota"),
+        UserColumn::new(USED_30D, tell!(lang, "{days} 天消耗 $", "Used {days} d $"), |user| {
+            show::usd_cell(user.used_30d.unwrap_or_default())
+        })
+        .number()
+        .wide(),
+        UserColumn::new("request_count", lang.say("计费调用", "Charged calls"), |user| {
+            show::count_cell(user.request_count)
+        })
+        .number()
+        .wide()
+        .falls("request_count"),
+        UserColumn::new("left_today", lang.say("今日剩余 $", "Left today $"), |user| {
+            some_usd(user.spending.daily_left)
+        })
+        .number()
+        .broad(),
+        UserColumn::new(KEYS, lang.say("令牌", "Keys"), |user| {
+            let to = format!("/console/keys?user_id={}", user.id.0);
+            html! { td.num { a href=(to) { (show::count(of_users.keys(user).keys)) } } }
+        })
+        .number()
+        .wide(),
+        UserColumn::new(LAST_USE, lang.say("最近使用", "Last use"), |user| {
+            html! { td { (show::ago(of_users.keys(user).last_used_at.unwrap_or(0))) } }
+        })
+        .wide(),
+        UserColumn::tool(parts::acts_head(lang), move |user| adjust_cell(visit, user)),
+    ]);
+    Columns::of(visit, COLUMNS, all)
+}
+
+/// Who a user is.
+fn account_columns(visit: &Visit) -> Vec<UserColumn<'_>> {
+    let lang = visit.lang();
+    vec![
+        UserColumn::tool(batch::tick_head(lang), move |user| {
+            let can_disable = reaches(visit, user) && visit.actor.user_id != user.id;
+            batch::tick(lang, user.id.0, &user.username, can_disable)
+        }),
+        UserColumn::thing(lang.say("名称", "Name"), |user| {
+            html! {
+                td.cut title=(user.username) {
+                    a href={ "/console/users/" (user.id.0) } { (user.username) }
+                    @if !user.display_name.is_empty() {
+                        span.muted.hide { " " (user.display_name) }
                     }
                 }
-            } }))
+            }
+        }),
+        UserColumn::new("state", lang.say("状态", "State"), move |user| {
+            html! { td { (on_or_off(lang, user.status)) } }
+        }),
+        UserColumn::new("role", lang.say("角色", "Role"), move |user| {
+            html! { td { (role_word(lang, user.role)) } }
+        })
+        .wide(),
+        UserColumn::new("group", lang.say("分组", "Group"), |user| html! { td { (user.group) } })
+            .wide(),
+    ]
+}
+
+fn some_usd(quota: Option<Quota>) -> Markup {
+    match quota {
+        Some(quota) => show::usd_cell(quota),
+        None => html! { td.num.muted { (show::NOTHING) } },
+    }
+}
+
+fn adjust_cell(visit: &Visit, user: &UserView) -> Markup {
+    html! {
+        td.acts {
+            @if reaches(visit, user) {
+                a href={ "/console/users/" (user.id.0) "/adjust" } {
+                    (visit.say("调整余额", "Adjust"))
+                }
+            }
         }
     }
 }
@@ -177,54 +283,6 @@ pub(super) fn reaches(visit: &Visit, user: &UserView) -> bool {
 /// Refuses the forms of a user whom the reader may not change.
 pub(super) fn must_reach(visit: &Visit, user: &UserView) -> Result<(), AdminError> {
     if visit.actor.user_id == user.id { Ok(()) } else { visit.actor.require_above(user.role) }
-}
-
-fn row(visit: &Visit, user: &UserView, (held, keys): (Option<&Quota>, KeysOfUser)) -> Markup {
-    let (lang, id) = (visit.lang(), user.id.0);
-    let reaches = reaches(visit, user);
-    let can_disable = reaches && visit.actor.user_id != user.id;
-    html! {
-        tr id={ "user-" (id) } {
-            (batch::tick(lang, id, &user.username, can_disable))
-            td.cut title=(user.username) {
-                a href={ "/console/users/" (id) } { (user.username) }
-                @if !user.display_name.is_empty() {
-                    span.muted.hide { " " (user.display_name) }
-                }
-            }
-            td { (on_or_off(lang, user.status)) }
-            td.hide { (role_word(lang, user.role)) }
-            td.hide { (user.group) }
-            td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) }
-            td.num.hide { @match held {
-                Some(held) => (show::usd_exact(*held)),
-                None => span.muted { (show::NOTHING) },
-            } }
-            (show::usd_cell(user.used_quota))
-            td.num.hide { (show::usd_exact(user.used_30d.unwrap_or_default())) }
-            td.num.hide { (show::count(user.request_count)) }
-            td.num.hide.broad {
-                @match user.spending.daily_left {
-                    Some(left) => (show::usd_exact(left)),
-                    None => span.muted { (show::NOTHING) },
-                }
-            }
-            td.num.hide { a href={ "/console/keys?user_id=" (id) } { (show::count(keys.keys)) } }
-            td.hide {
-                @match keys.last_used_at {
-                    Some(at) => (show::ago(at)),
-                    None => span.muted { (show::NOTHING) },
-                }
-            }
-            td.acts {
-                @if reaches {
-                    a href={ "/console/users/" (id) "/adjust" } {
-                        (lang.say("调整余额", "Adjust"))
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// `POST /console/users/batch`

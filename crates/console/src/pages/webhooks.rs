@@ -2,11 +2,14 @@
 
 use super::keys::listed;
 use super::users;
+use crate::columns::{Column, Columns};
 use crate::folds::folds;
 use crate::form::{Complaint, Form, Object};
 use crate::lang::Lang;
 use crate::once::{SentOnce, once, once_field};
-use crate::parts::{self, FormField, FormFields, action, chosen, filters, on_or_off, pager};
+use crate::parts::{
+    self, FormField, FormFields, action, chosen, filters, on_or_off, pager, pager_with,
+};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, switched};
@@ -94,6 +97,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let endpoint = webhook::get(state, actor, id).await?;
     let page = visit.page_request()?;
     let deliveries = webhook::deliveries(state, actor, id, &visit.query(), page).await?;
+    let columns = delivery_columns(&visit);
     let states = [
         ("pending", lang.say("待投递", "Pending")),
         ("delivered", lang.say("已送达", "Delivered")),
@@ -118,8 +122,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         div #list {
             @if deliveries.items.is_empty() {
                 (parts::empty(lang.say("还没有投递。", "Nothing was delivered yet."), None))
-            } @else { (deliveries_table(&visit, &deliveries.items)) }
-            (pager(&visit, &deliveries))
+            } @else { (delivery_rows(&columns, &deliveries.items)) }
+            (pager_with(&visit, &deliveries, &columns.menu()))
         }
     };
     let beside = html! { span.muted { "#" (id) } span.space {} (buttons(&visit, &endpoint)) };
@@ -143,46 +147,61 @@ fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
     }
 }
 
-pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
+type DeliveryColumn<'a> = Column<'a, DeliveryView>;
+
+fn delivery_columns(visit: &Visit) -> Columns<'_, DeliveryView> {
     let lang = visit.lang();
-    html! {
-        div.scroll {
-            (folds(lang, &html! { table {
-                thead { tr {
-                    th { (lang.say("时间", "Time")) }
-                    th { (lang.say("事件", "Event")) }
-                    th { (lang.say("状态", "State")) }
-                    th.num.hide { (lang.say("次数", "Tries")) }
-                    th.num.hide { (lang.say("状态码", "Status")) }
-                    th.hide { (lang.say("错误", "Error")) }
-                    th.hide { (lang.say("下次", "Next")) }
-                    (parts::acts_head(lang))
-                } }
-                tbody {
-                    @for delivery in deliveries {
-                        tr {
-                            td { (show::at(delivery.created_at)) }
-                            td { (delivery.event) }
-                            td { (delivery_state(lang, &delivery.state)) }
-                            (show::count_cell(delivery.attempts))
-                            td.num { @match delivery.last_status {
-                                Some(status) => (status),
-                                None => (show::NOTHING),
-                            } }
-                            td { (notes::code(lang, &delivery.last_error)) }
-                            td.hide { (show::ago(delivery.due_at.unwrap_or(0))) }
-                            td.acts {
-                                (action(visit, &format!(
-                                    "/console/deliveries/{}/again", delivery.id
-                                ),
-                                    lang.say("重新投递", "Deliver again"), ""))
-                            }
-                        }
-                    }
-                }
-            } }))
-        }
-    }
+    let all = vec![
+        DeliveryColumn::thing(lang.say("时间", "Time"), |delivery| {
+            html! { td { (show::at(delivery.created_at)) } }
+        }),
+        DeliveryColumn::new("event", lang.say("事件", "Event"), |delivery| {
+            html! { td { (delivery.event) } }
+        }),
+        DeliveryColumn::new("state", lang.say("状态", "State"), move |delivery| {
+            html! { td { (delivery_state(lang, &delivery.state)) } }
+        }),
+        DeliveryColumn::new("tries", lang.say("次数", "Tries"), |delivery| {
+            show::count_cell(delivery.attempts)
+        })
+        .number()
+        .wide(),
+        DeliveryColumn::new("status", lang.say("状态码", "Status"), |delivery| {
+            html! { td.num { @match delivery.last_status {
+                Some(status) => (status),
+                None => (show::NOTHING),
+            } } }
+        })
+        .number()
+        .wide(),
+        DeliveryColumn::new("error", lang.say("错误", "Error"), move |delivery| {
+            html! { td { (notes::code(lang, &delivery.last_error)) } }
+        })
+        .wide(),
+        DeliveryColumn::new("next", lang.say("下次", "Next"), |delivery| {
+            html! { td { (show::ago(delivery.due_at.unwrap_or(0))) } }
+        })
+        .wide(),
+        DeliveryColumn::tool(parts::acts_head(lang), move |delivery| {
+            let to = format!("/console/deliveries/{}/again", delivery.id);
+            html! {
+                td.acts { (action(visit, &to, lang.say("重新投递", "Deliver again"), "")) }
+            }
+        }),
+    ];
+    Columns::of(visit, "deliveries", all)
+}
+
+/// The deliveries of a task.
+pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
+    let columns = delivery_columns(visit);
+    html! { (delivery_rows(&columns, deliveries)) div.below { (columns.menu()) } }
+}
+
+fn delivery_rows(columns: &Columns<'_, DeliveryView>, deliveries: &[DeliveryView]) -> Markup {
+    columns.table(&html! { tbody { @for delivery in deliveries {
+        tr { (columns.cells(delivery)) }
+    } } })
 }
 
 fn delivery_state(lang: Lang, state: &str) -> Markup {

@@ -62,6 +62,7 @@ mod own_api;
 mod pages;
 mod pages_api;
 mod pages_channels;
+mod pages_columns;
 mod pages_counts;
 mod pages_edits;
 mod pages_find;

@@ -1,6 +1,7 @@
 //! A real Chromium, driven over WebDriver as Debian ships both. `axe.min.js` is axe-core 4.14.1 as
 //! published (MPL-2.0, `axe.LICENSE`), and part of no build.
 
+mod columns;
 mod fit;
 mod journeys;
 mod lists;

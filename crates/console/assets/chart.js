@@ -1,25 +1,23 @@
-// Draws the charts of a page with uPlot: money over time (in quota, shown in dollars), counts, durations.
+// Draws the charts of a page with uPlot: money over time (in quota), counts, durations.
 (() => {
   'use strict';
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const dollars = (quota) => {
-    if (quota === null || quota === undefined) return '–';
-    const text = (Math.abs(quota) / 500000).toFixed(6).replace(/0{1,4}$/, '');
-    return `${quota < 0 ? '−' : ''}$${text.replace(/\B(?=(\d{3})+\.)/g, ',')}`;
-  };
+  const money = (amount) => amount === null || amount === undefined ? '–' : amounts.round(amount);
   const duration = (ms) => ms === null || ms === undefined ? '–'
     : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
   const whole = (count) => count === null || count === undefined ? '–'
     : Number.isInteger(count) ? String(count) : '';
-  const units = { usd: dollars, ms: duration, count: whole };
+  const units = { money, ms: duration, count: whole };
   const two = (number) => String(number).padStart(2, '0');
   const height = 160;
   const [minute, hour, day] = [60, 3600, 86400];
 
   function draw(figure) {
     const { times, lines, unit } = JSON.parse(figure.dataset.chart);
-    const shown = units[unit ?? 'usd'];
+    const shown = units[unit ?? 'money'];
+    // In the unit of the console, so that its axis has round steps.
+    if (!unit) for (const line of lines) line.values = line.values.map(amounts.inUnit);
     if (times.length < 2) return;
     const step = times[1] - times[0];
     const label = (seconds) => {
@@ -34,7 +32,7 @@
       ? (step < day && seconds % day === 0 ? label(seconds).slice(0, 5) : label(seconds))
       : label(seconds).slice(6);
     // What is spent and what is paid in differ by orders of magnitude: each has its own axis.
-    const apart = lines.length === 2 && (unit ?? 'usd') === 'usd';
+    const apart = lines.length === 2 && !unit;
     const bars = (nth) => unit !== 'ms' && unit !== 'count' && (!apart || nth === 0);
     const tint = (nth) => colour(unit === 'count' && nth ? '--bad' : bars(nth) ? '--c2' : '--c1');
     const scale = (nth) => apart && nth === 1 ? 'right' : 'y';

@@ -110,44 +110,27 @@
     URL.revokeObjectURL(link.href);
   });
 
-  // An amount that is typed: the balance after it, and what the button does. It is read as the
-  // server reads it: without a sign, and with commas only before three digits.
-  const perDollar = 500000n;
-  const integerOf = (digits) => BigInt(digits.replaceAll(',', ''));
-  function quotaOf(text) {
-    const plain = text.match(/^\s*([1-9]\d{0,2}(?:,\d{3})+|\d{1,18})\s*q\s*$/i);
-    if (plain) return integerOf(plain[1]);
-    const parts = text.match(/^\s*(?:\$\s*)?([1-9]\d{0,2}(?:,\d{3})+|\d{0,13})(?:\.(\d{0,6}))?\s*$/);
-    if (!parts || (!parts[1] && !parts[2])) return null;
-    const micros = integerOf(parts[1] || '0') * 1000000n + BigInt((parts[2] || '').padEnd(6, '0'));
-    return micros % 2n ? null : micros / 2n;
-  }
-  function dollars(quota) {
-    const micros = (quota < 0n ? -quota : quota) * (1000000n / perDollar);
-    const digits = (micros / 1000000n).toString().replace(/\B(?=(\d{3})+$)/g, ',');
-    const part = (micros % 1000000n).toString().padStart(6, '0').replace(/0{1,4}$/, '');
-    return `${quota < 0n ? '−' : ''}$${digits}.${part}`;
-  }
+  // An amount that is typed: the balance after it, and what the button does.
   function showAmount(event) {
     const input = document.querySelector('input[data-amount]:not([type=radio])');
     if (!input) return;
     const takes = document.querySelector('[name=direction]:checked')?.value === 'take';
     const times = document.querySelector('input[data-times]')?.value ?? '1';
-    let quota = /^\d{1,9}$/.test(times) ? quotaOf(input.value) : null;
+    let quota = /^\d{1,9}$/.test(times) ? amounts.read(input.value) : null;
     if (quota !== null) quota *= BigInt(times);
     if (event) input.ariaInvalid = quota === null && input.value.trim() ? 'true' : null;
     for (const name of all('[data-above]')) name.hidden = !(quota > BigInt(name.dataset.above));
     const then = document.getElementById('then');
     if (then) {
       const after = BigInt(then.dataset.now) + (takes ? -1n : 1n) * (quota ?? 0n);
-      then.textContent = quota === null ? '–' : dollars(after);
+      then.textContent = quota === null ? '–' : amounts.show(after);
       then.classList.toggle('bad', quota !== null && after < 0n);
     }
     const button = document.querySelector('[data-says-amount]');
     if (button) {
       const words = takes ? button.dataset.take : button.dataset.add;
       const none = input.value.trim() === '' && button.dataset.none;
-      button.textContent = none || words.replace('$', () => (quota === null ? '…' : dollars(quota)));
+      button.textContent = none || words.replace('$', () => (quota === null ? '…' : amounts.show(quota)));
     }
   }
   document.addEventListener('input', (event) => {

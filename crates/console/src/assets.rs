@@ -32,6 +32,7 @@ pub(crate) static SCRIPTS: LazyLock<Asset> = LazyLock::new(|| {
     let files = [
         include_str!("../assets/htmx.min.js"),
         include_str!("../assets/hx-sse.min.js"),
+        &bare(include_str!("../assets/amount.js")),
         &bare(include_str!("../assets/json.js")),
         &bare(include_str!("../assets/send.js")),
         &bare(include_str!("../assets/console.js")),
@@ -108,6 +109,7 @@ mod tests {
     #[test]
     fn our_scripts_keep_the_policy() {
         let own = [
+            include_str!("../assets/amount.js"),
             include_str!("../assets/json.js"),
             include_str!("../assets/send.js"),
             include_str!("../assets/console.js"),

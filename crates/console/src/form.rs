@@ -1,7 +1,7 @@
 //! What a form sends: read by the same readers as the API's bodies, so that rules and words agree.
 
 use crate::lang::Lang;
-use crate::show;
+use crate::unit::Unit;
 use admin::{AdminError, BodyShare, Fields};
 use axum::body::Body;
 use domain::Fault;
@@ -15,10 +15,10 @@ const MAX_FIELDS: usize = 4000;
 
 /// What an amount is, in Chinese and in English.
 pub(crate) const NO_AMOUNT: (&str, &str) = (
-    "请输入美元金额 (最多六位小数, 为 $0.000002 的倍数), 或以 q 结尾的额度; 不带正负号, \
+    "请输入金额 (最多六位小数; 美元须为 $0.000002 的倍数), 或以 q 结尾的额度; 不带正负号, \
      小数点是 0.5 而不是 0,5",
-    "must be dollars with at most six decimals in steps of $0.000002, or quota with a q, without a \
-     sign, and with a point before decimals: 0.5, not 0,5",
+    "must be an amount with at most six decimals, dollars in steps of $0.000002, or quota with a q, \
+     without a sign, and with a point before decimals: 0.5, not 0,5",
 );
 
 /// The fields of a form.
@@ -77,13 +77,22 @@ impl Form {
         at.map(Timestamp::as_second).map_err(wrong)
     }
 
-    /// An amount, in dollars or as quota: `None` where nothing was typed.
+    /// An amount in the unit of the console, in dollars or as quota: `None` where nothing was typed.
     pub(crate) fn amount(&self, name: &str) -> Result<Option<i64>, AdminError> {
+        self.amount_in(Unit::shown(), name)
+    }
+
+    /// An amount that is in dollars on every console: as vendors list their prices.
+    pub(crate) fn dollars(&self, name: &str) -> Result<Option<i64>, AdminError> {
+        self.amount_in(&Unit::default(), name)
+    }
+
+    fn amount_in(&self, unit: &Unit, name: &str) -> Result<Option<i64>, AdminError> {
         let text = self.text(name);
         if text.is_empty() {
             return Ok(None);
         }
-        let amount = show::read_amount(text);
+        let amount = unit.read(text);
         let amount = amount.ok_or_else(|| AdminError::field(name, NO_AMOUNT.0, NO_AMOUNT.1))?;
         Ok(Some(amount.0))
     }
@@ -176,6 +185,7 @@ impl Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show;
 
     #[test]
     fn an_instant_is_read_as_it_is_shown() {

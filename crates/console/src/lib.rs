@@ -27,18 +27,20 @@ mod setting_words;
 mod shell;
 mod show;
 mod summaries;
+mod unit;
 mod visit;
 
 pub use findings::{has_finding_in_chinese, has_remedy};
-pub use show::read_amount;
+pub use unit::Unit;
 
 use admin::AdminState;
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use std::sync::Arc;
 
-/// Everything under `/console`.
-pub fn router(state: AdminState) -> Router {
+/// Everything under `/console`, with amounts in this unit.
+pub fn router(state: AdminState, unit: Unit) -> Router {
+    unit.show();
     let sent = Arc::new(once::SentForms::default());
     let inside = pages::inside()
         .fallback(pages::unknown)

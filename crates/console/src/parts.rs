@@ -548,8 +548,8 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
                 table {
                     thead { tr {
                         th { (lang.say("时间 (UTC)", "Time (UTC)")) }
-                        @if with_paid_in { th.num { (lang.say("充值 $", "Paid in $")) } }
-                        th.num { (lang.say("消耗 $", "Spent $")) }
+                        @if with_paid_in { th.num { (lang.say("充值", "Paid in")) } }
+                        th.num { (lang.say("消耗", "Spent")) }
                         th.num { (lang.say("计费调用", "Charged calls")) }
                         th.num { "Tokens" }
                     } }

@@ -138,6 +138,10 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "CONSOLE_CONFIRM_ABOVE",
                 "控制台上一次变动一名用户的金额超过此值时, 须输入其用户名; off: 不要求",
             ),
+            (
+                "CONSOLE_UNIT",
+                "控制台显示金额的单位: $、quota (额度), 或货币符号及一美元的汇率, 如 ¥7.25",
+            ),
             ("CUSTOM_PASS_LOG_RETENTION_DAYS", "使用日志保留的天数"),
             ("CUSTOM_PASS_LOG_FAILURES", "每个用户每分钟最多记入多少行失败的调用; 0: 不记"),
         ],

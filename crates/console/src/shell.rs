@@ -4,6 +4,7 @@ use crate::assets;
 use crate::lang::{Lang, tell};
 use crate::pages::find;
 use crate::show;
+use crate::unit::Unit;
 use crate::visit::{PageReply, Taste, Visit, html as respond};
 use admin::ROLE_ROOT;
 use admin::ops::log::balance::RecentMovement;
@@ -79,7 +80,8 @@ pub(crate) fn bare(taste: Taste, status: StatusCode, title: &str, content: Marku
 fn document(taste: Taste, title: &str, chart: bool, body: Markup) -> Markup {
     html! {
         (DOCTYPE)
-        html lang=(taste.lang.tag()) data-theme=(taste.theme.code()) {
+        html lang=(taste.lang.tag()) data-theme=(taste.theme.code())
+            data-sign=(Unit::shown().sign()) data-worth=(Unit::shown().worth_of_one()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";

@@ -1,5 +1,6 @@
 //! Money, counts and times as pages show them.
 
+use crate::unit::{Unit, grouped};
 use domain::Quota;
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -9,20 +10,19 @@ const MICROS_PER_QUOTA: i128 = 1_000_000 / Quota::PER_USD as i128;
 /// What stands where there is nothing.
 pub(crate) const NOTHING: &str = "–";
 
-/// `$1,240.00`, `−$0.000448`: at least two decimals, as many as it takes to be exact.
+/// In the unit of this console: `$1,240.00`, `−$0.000448`, as short as is exact.
 pub(crate) fn usd(quota: Quota) -> String {
-    let exact = usd_exact(quota);
-    let end = exact.trim_end_matches('0').len();
-    let least = exact.find('.').map_or(exact.len(), |point| point + 3);
-    exact[..end.max(least)].to_owned()
+    Unit::shown().short(quota)
 }
 
-/// The same with all six decimals, so that a column lines up.
+/// The same with all decimals, so that a column lines up.
 pub(crate) fn usd_exact(quota: Quota) -> String {
-    let micros = i128::from(quota.0) * MICROS_PER_QUOTA;
-    let sign = if micros < 0 { "−" } else { "" };
-    let micros = micros.unsigned_abs();
-    format!("{sign}${}.{:06}", grouped(&(micros / 1_000_000).to_string()), micros % 1_000_000)
+    Unit::shown().whole(quota)
+}
+
+/// An amount as one may type it, worth so many cents.
+pub(crate) fn example(cents: i64) -> String {
+    usd(Quota(cents * Quota::PER_USD / 100))
 }
 
 /// With a sign in any case: what moved.
@@ -48,17 +48,6 @@ pub(crate) fn count(number: i64) -> String {
 /// The same of what moved, with its sign.
 pub(crate) fn count_moved(quota: Quota) -> String {
     format!("{}{}", plus(quota), count(quota.0))
-}
-
-fn grouped(digits: &str) -> String {
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (nth, digit) in digits.chars().enumerate() {
-        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// What a million tokens cost. Ratios have six places and quota is whole, so a price that was typed
@@ -92,12 +81,15 @@ fn shortest(quota: Quota) -> Quota {
     Quota(i64::try_from(near / MICROS_PER_QUOTA).unwrap_or(quota.0))
 }
 
-/// Dollars first, the quota small beside.
+/// An amount, with the quota small beside.
 pub(crate) fn money(quota: Quota) -> Markup {
-    html! { span.usd { (usd(quota)) } span.q { (count(quota.0)) " q" } }
+    html! {
+        span.usd { (usd(quota)) }
+        @if *Unit::shown() != Unit::Quota { span.q { (count(quota.0)) " q" } }
+    }
 }
 
-/// A cell of dollars, all decimals.
+/// A cell of an amount, all decimals.
 pub(crate) fn usd_cell(quota: Quota) -> Markup {
     html! { td.num { (usd_exact(quota)) } }
 }
@@ -190,47 +182,9 @@ pub(crate) fn some_ms(ms: Option<i64>) -> String {
     }
 }
 
-/// What a reader typed as an amount: `$5`, `5`, `1,250.5`, `2500000q`. Nothing is dropped to make a
-/// number of it: a comma groups three digits, or there is no amount. Nor is there a sign: which way
-/// money moves is never a matter of a character.
-pub fn read_amount(text: &str) -> Option<Quota> {
-    let text = text.trim();
-    if let Some(quota) = text.strip_suffix(['q', 'Q']) {
-        return digits_of(quota.trim_end())?.parse().ok().map(Quota);
-    }
-    let text = text.strip_prefix('$').map_or(text, str::trim_start);
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    if (whole.is_empty() && part.is_empty()) || !is_digits(part) || part.len() > 6 {
-        return None;
-    }
-    let whole: i128 = if whole.is_empty() { 0 } else { digits_of(whole)?.parse().ok()? };
-    let micros = whole.checked_mul(1_000_000)? + format!("{part:0<6}").parse::<i128>().ok()?;
-    if micros % MICROS_PER_QUOTA != 0 {
-        return None;
-    }
-    i64::try_from(micros / MICROS_PER_QUOTA).ok().map(Quota)
-}
-
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// The digits of a whole number, which may have a comma before each three of them.
-fn digits_of(text: &str) -> Option<String> {
-    let mut groups = text.split(',');
-    let first = groups.next().filter(|first| !first.is_empty() && is_digits(first))?;
-    // 0,150 is no thousand: its writer means a decimal comma.
-    if text.contains(',') && (first.len() > 3 || first.starts_with('0')) {
-        return None;
-    }
-    let mut digits = first.to_owned();
-    for group in groups {
-        if group.len() != 3 || !is_digits(group) {
-            return None;
-        }
-        digits.push_str(group);
-    }
-    Some(digits)
+/// What was typed as an amount, in the unit of this console.
+pub(crate) fn read_amount(text: &str) -> Option<Quota> {
+    Unit::shown().read(text)
 }
 
 #[cfg(test)]
@@ -312,7 +266,7 @@ mod tests {
             return None;
         }
         let digits = format!("{plain}{part:0<6}");
-        if !is_digits(&digits) {
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let micros: i128 = digits.parse().ok()?;

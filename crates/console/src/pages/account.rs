@@ -189,8 +189,8 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
                     .amount()
                     .value(&threshold)
                     .hint(lang.say(
-                        "美元; 由回调的 balance.low 事件通知; 留空不通知",
-                        "dollars; your webhooks get the event balance.low; empty: never",
+                        "由回调的 balance.low 事件通知; 留空不通知",
+                        "your webhooks get the event balance.low; empty: never",
                     ))))
             div.buttons { button { (lang.say("保存", "Save")) } }
         }

@@ -304,13 +304,15 @@ fn amount_fields(
     (both_ways, takes): (bool, bool),
     (amount, most): (&str, Option<Quota>),
 ) -> Markup {
-    let how = lang.say(
-        "美元, 如 $5; 或以 q 结尾的额度, 如 2500000q",
-        "dollars, like $5, or quota with a q, like 2500000q",
+    let how = tell!(
+        lang,
+        "如 {}, 或以 q 结尾的额度, 如 2500000q",
+        "like {}, or quota with a q, like 2500000q",
+        show::example(500)
     );
     let hint = match most.map(show::usd) {
         Some(most) => tell!(lang, "最多 {most}; {how}", "at most {most}; {how}"),
-        None => how.to_owned(),
+        None => how,
     };
     html! {
         @if both_ways { div.field {

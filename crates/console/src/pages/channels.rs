@@ -95,12 +95,12 @@ fn columns(visit: &Visit) -> Columns<'_, ChannelView> {
     ]);
     all.extend(channel_live::columns(lang));
     all.extend([
-        ChannelColumn::new("used_today", lang.say("今日 $", "Today $"), |channel| {
+        ChannelColumn::new("used_today", lang.say("今日", "Today"), |channel| {
             show::usd_cell(channel.used_today.unwrap_or_default())
         })
         .number()
         .wide(),
-        ChannelColumn::new("used_quota", lang.say("累计 $", "Used $"), |channel| {
+        ChannelColumn::new("used_quota", lang.say("累计", "Used"), |channel| {
             show::usd_cell(channel.used_quota)
         })
         .number()

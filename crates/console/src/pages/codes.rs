@@ -202,10 +202,8 @@ fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
         CodeColumn::new("state", lang.say("状态", "State"), move |code| {
             html! { td { (state(lang, code)) } }
         }),
-        CodeColumn::new("worth", lang.say("金额 $", "Worth $"), |code| {
-            show::usd_cell(code.quota)
-        })
-        .number(),
+        CodeColumn::new("worth", lang.say("金额", "Worth"), |code| show::usd_cell(code.quota))
+            .number(),
         CodeColumn::new("made", lang.say("生成于", "Made"), |code| {
             html! { td { (show::ago(code.created_time)) } }
         })
@@ -320,7 +318,7 @@ fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
                     .amount()
                     .shown()
                     .required()
-                    .hint(lang.say("美元, 如 $5", "dollars, like $5"))))
+                    .hint(&tell!(lang, "如 {}", "like {}", show::example(500)))))
                 (fields.field(FormField::new("count", lang.say("数量", "How many"))
                     .required()
                     .shown()

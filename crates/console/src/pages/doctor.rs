@@ -135,7 +135,7 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                     th { (lang.say("状态", "State")) }
                     th.hide { (lang.say("版本", "Version")) }
                     th.num { (lang.say("未结预扣", "Open holds")) }
-                    th.num { (lang.say("预扣 $", "Held $")) }
+                    th.num { (lang.say("预扣", "Held")) }
                     th.hide { (lang.say("启动于", "Started")) }
                     th.hide { (lang.say("租约至", "Lease until")) }
                     th.hide { "ID" }

@@ -430,9 +430,9 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
                     th { (lang.say("时间", "Time")) }
                     th { (lang.say("类型", "Type")) }
                     th.num.hide { (lang.say("金额 (额度)", "Amount (quota)")) }
-                    th.num { (lang.say("变动 $", "Moved $")) }
-                    th.num.hide { (lang.say("之前 $", "Before $")) }
-                    th.num.hide { (lang.say("之后 $", "After $")) }
+                    th.num { (lang.say("变动", "Moved")) }
+                    th.num.hide { (lang.say("之前", "Before")) }
+                    th.num.hide { (lang.say("之后", "After")) }
                     th.hide { (lang.say("说明", "Note")) }
                 } }
                 tbody {

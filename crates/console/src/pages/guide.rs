@@ -5,9 +5,9 @@ use crate::lang::{Lang, tell};
 use crate::parts::BACKGROUND;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, go_to, html as respond, step};
-use admin::{AdminError, ROLE_ROOT};
 use admin::ops::first_steps::{self, FirstSteps};
 use admin::ops::{token, unpriced};
+use admin::{AdminError, ROLE_ROOT};
 use http::StatusCode;
 use maud::{Markup, html};
 

@@ -100,12 +100,12 @@ fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns
             } }
         })
         .wide(),
-        KeyColumn::new("used_quota", lang.say("已用 $", "Used $"), |key| {
+        KeyColumn::new("used_quota", lang.say("已用", "Used"), |key| {
             show::usd_cell(key.used_quota)
         })
         .number()
         .falls("used_quota"),
-        KeyColumn::new("remain_quota", lang.say("剩余 $", "Left $"), move |key| {
+        KeyColumn::new("remain_quota", lang.say("剩余", "Left"), move |key| {
             html! { td.num {
                 @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
                 @else { (show::usd_exact(key.remain_quota)) }
@@ -466,15 +466,15 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) ->
             (fields.field(FormField::new("remain_quota", lang.say("剩余额度", "May still spend"))
                 .amount()
                 .value(&remain)
-                .hint(lang.say( "美元; 留空不限", "dollars; empty: no limit" ))))
+                .hint(lang.say("留空不限", "empty: no limit"))))
             (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
                 .amount()
                 .value(&money(key.and_then(|key| key.spending.daily_limit)))
-                .hint(lang.say("美元, UTC 日", "dollars a UTC day"))))
+                .hint(lang.say("UTC 日", "of a UTC day"))))
             (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
                 .amount()
                 .value(&money(key.and_then(|key| key.spending.monthly_limit)))
-                .hint(lang.say("美元, UTC 月", "dollars a UTC month"))))
+                .hint(lang.say("UTC 月", "of a UTC month"))))
         }
         div.pair {
             (fields.field(FormField::new("rate_limit_rpm",

@@ -181,10 +181,8 @@ fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, LogView> {
         }),
         LogColumn::new("key", lang.say("令牌", "Key"), move |line| key_cell(visit, line, keys))
             .wide(),
-        LogColumn::new("moved", lang.say("变动 $", "Moved $"), |line| {
-            show::moved_cell(line.delta)
-        })
-        .number(),
+        LogColumn::new("moved", lang.say("变动", "Moved"), |line| show::moved_cell(line.delta))
+            .number(),
         LogColumn::new("quota", lang.say("变动 (额度)", "Moved (quota)"), |line| {
             html! { td.num { (quota_of(line)) } }
         })

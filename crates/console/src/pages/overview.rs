@@ -163,7 +163,7 @@ pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[Mode
             (folds(lang, &html! { table {
                 thead { tr {
                     th { (lang.say("模型", "Model")) }
-                    th.num { (lang.say("消耗 $", "Spent $")) }
+                    th.num { (lang.say("消耗", "Spent")) }
                     th.num { (lang.say("计费调用", "Charged calls")) }
                     th.num.hide { (lang.say("输入 Tokens", "Prompt tokens")) }
                     th.num.hide { (lang.say("输出 Tokens", "Completion tokens")) }

@@ -26,7 +26,7 @@ const ENTRY: &str = "/console/play";
 const KEY_NAME: &str = "playground";
 /// How long they live.
 const KEY_SECONDS: i64 = 15 * 60;
-/// What they may spend: $0.50.
+/// What they may spend.
 const KEY_QUOTA: i64 = Quota::PER_USD / 2;
 /// The most suggestions of one kind.
 const MAX_SUGGESTED: usize = 300;
@@ -167,6 +167,7 @@ fn key_box(
 ) -> Markup {
     let lang = visit.lang();
     let key = made.map_or("", |made| made.key.expose());
+    let most = show::usd(Quota(KEY_QUOTA));
     html! {
         form.field #key-box method="post" action="/console/play/key" hx-post="/console/play/key"
             hx-target="#key-box" hx-select="#key-box" hx-swap="outerHTML" {
@@ -177,12 +178,13 @@ fn key_box(
                 p.hint role="status" {
                     (lang.say("已生成, 到期: ", "Made for you; it ends "))
                     (show::at(made.token.expired_time))
-                    (lang.say("; 最多消费 $0.50", ", and spends $0.50 at most"))
+                    (tell!(lang, "; 最多消费 {most}", ", and spends {most} at most"))
                 }
             } @else {
-                p.hint { (lang.say(
-                    "粘贴已有令牌, 或生成一个 15 分钟、最多 $0.50 的令牌。",
-                    "Paste one that you have, or make one for 15 minutes and $0.50 at most.",
+                p.hint { (tell!(
+                    lang,
+                    "粘贴已有令牌, 或生成一个 15 分钟、最多 {most} 的令牌。",
+                    "Paste one that you have, or make one for 15 minutes and {most} at most."
                 )) }
             }
             (parts::complaint(lang, complaint))
@@ -365,7 +367,7 @@ fn charge(lang: Lang, hold: &HoldStory) -> Markup {
         table {
             thead { tr {
                 th { (lang.say("流水", "Journal")) }
-                th.num { (lang.say("变动 $", "Moved $")) }
+                th.num { (lang.say("变动", "Moved")) }
                 th.num { (lang.say("额度", "Quota")) }
             } }
             tbody {

@@ -104,7 +104,7 @@ fn dollars(picos: i128) -> String {
 /// The ratios of prices that were typed in dollars.
 pub(super) fn ratios(form: &Form) -> Result<Vec<(&'static str, String)>, AdminError> {
     let amount = |name: &str| -> Result<Option<i128>, AdminError> {
-        Ok(form.amount(name)?.map(|quota| i128::from(quota) * MICROS_PER_RATIO))
+        Ok(form.dollars(name)?.map(|quota| i128::from(quota) * MICROS_PER_RATIO))
     };
     let has_units = !form.text("units").is_empty();
     let Some(prompt) = amount("prompt_million")? else {

@@ -494,19 +494,19 @@ fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
             (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))
                 .amount()
                 .value(&fixed)
-                .hint(lang.say("美元, 如 $0.02", "dollars, like $0.02"))))
+                .hint(&tell!(lang, "如 {}", "like {}", show::example(2)))))
         }
         div.pair.by-use {
             (fields.field(FormField::new("min_hold", lang.say("最低预扣", "Least hold"))
                 .amount()
                 .value(&least)
-                .hint(lang.say("按量模型调用前预扣的美元", "dollars held before a call by use"))))
+                .hint(lang.say("按量模型调用前预扣", "held before a call by use"))))
             (fields.field(FormField::new("max_charge", lang.say("最高收费", "Largest charge"))
                 .amount()
                 .value(&most)
                 .hint(lang.say(
-                    "按量模型单次调用最多收取的美元 (乘分组与用户倍率前); 留空不限",
-                    "dollars that a call by use may charge, before group and user; empty: no bound"
+                    "按量模型单次调用最多收取 (乘分组与用户倍率前); 留空不限",
+                    "what a call by use may charge, before group and user; empty: no bound"
                 ))))
         }
     }

@@ -181,7 +181,7 @@ fn columns(visit: &Visit) -> Columns<'_, AbilityView> {
         PriceColumn::new("channels", lang.say("渠道", "Channels"), channels_cell).number().wide(),
         PriceColumn::new(
             "used_30d",
-            tell!(lang, "{days} 天消耗 $", "Used {days} d $"),
+            tell!(lang, "{days} 天消耗", "Used {days} d"),
             move |price| used_cell(visit, price),
         )
         .number()
@@ -216,7 +216,7 @@ fn dollar_columns(visit: &Visit) -> [PriceColumn<'_>; 4] {
         PriceColumn::new("prompt", lang.say("输入 $/M", "Prompt $/M"), million(0)).number(),
         PriceColumn::new("completion", lang.say("输出 $/M", "Completion $/M"), million(1)).number(),
         PriceColumn::new("cached", lang.say("缓存 $/M", "Cached $/M"), million(2)).number().wide(),
-        PriceColumn::new("call", lang.say("每次 $", "A call $"), a_call).number(),
+        PriceColumn::new("call", lang.say("每次", "A call"), a_call).number(),
     ]
 }
 
@@ -394,10 +394,10 @@ async fn own(visit: &Visit) -> Handled {
                     thead { tr {
                         th { (lang.say("模型", "Model")) }
                         th.hide { (lang.say("计价", "Priced")) }
-                        th.num { (lang.say("输入 $/M", "Prompt $/M")) }
-                        th.num { (lang.say("输出 $/M", "Completion $/M")) }
-                        th.num.hide { (lang.say("缓存 $/M", "Cached $/M")) }
-                        th.num { (lang.say("每次 $", "A call $")) }
+                        th.num { (lang.say("输入/百万", "Prompt/M")) }
+                        th.num { (lang.say("输出/百万", "Completion/M")) }
+                        th.num.hide { (lang.say("缓存/百万", "Cached/M")) }
+                        th.num { (lang.say("每次", "A call")) }
                     } }
                     tbody { @for price in &prices { (row(price)) } }
                 } }))

@@ -80,7 +80,7 @@ fn table(lang: Lang, statement: &MonthStatement) -> Markup {
                     th.hide { (lang.say("模型", "Model")) }
                     th.num.hide { (lang.say("次数", "Times")) }
                     th.num.hide { "Tokens" }
-                    th.num { (lang.say("金额 $", "Amount $")) }
+                    th.num { (lang.say("金额", "Amount")) }
                     th.num { (lang.say("额度", "Quota")) }
                 } }
                 tbody {

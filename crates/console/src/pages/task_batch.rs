@@ -171,9 +171,9 @@ fn table(lang: Lang, result: &TaskBatchResult, names: &BTreeMap<UserId, String>)
                     th { (lang.say("任务", "Task")) }
                     th.hide { (lang.say("模型", "Model")) }
                     th { (lang.say("用户", "User")) }
-                    th.num.hide { (lang.say("预扣 $", "Held $")) }
-                    th.num { (lang.say("收取 $", "Charged $")) }
-                    th.num { (lang.say("退还 $", "Given back $")) }
+                    th.num.hide { (lang.say("预扣", "Held")) }
+                    th.num { (lang.say("收取", "Charged")) }
+                    th.num { (lang.say("退还", "Given back")) }
                 } }
                 tbody { @for item in &result.items { (row(lang, item, names)) } }
             } }))

@@ -128,11 +128,11 @@ fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns
             @else { (task.progress) } } }
         })
         .wide(),
-        TaskColumn::new("held", lang.say("预扣 $", "Held $"), |task| {
+        TaskColumn::new("held", lang.say("预扣", "Held"), |task| {
             show::usd_cell(task.precharge_quota)
         })
         .number(),
-        TaskColumn::new("charged", lang.say("费用 $", "Charged $"), |task| {
+        TaskColumn::new("charged", lang.say("费用", "Charged"), |task| {
             if is_open(task) {
                 return html! { td.num.muted { (show::NOTHING) } };
             }

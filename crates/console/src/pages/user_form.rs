@@ -292,11 +292,11 @@ fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) ->
             (fields.field(FormField::new("daily_limit", lang.say("每日限额", "Daily limit"))
                 .amount()
                 .value(&daily)
-                .hint(lang.say("美元, UTC 日; 留空不限", "dollars a UTC day; empty: none"))))
+                .hint(lang.say("UTC 日; 留空不限", "of a UTC day; empty: none"))))
             (fields.field(FormField::new("monthly_limit", lang.say("每月限额", "Monthly limit"))
                 .amount()
                 .value(&monthly)
-                .hint(lang.say("美元, UTC 月; 留空不限", "dollars a UTC month; empty: none"))))
+                .hint(lang.say("UTC 月; 留空不限", "of a UTC month; empty: none"))))
         }
     }
 }
@@ -315,7 +315,7 @@ fn deposit_fields(visit: &Visit, fields: &FormFields<'_>) -> Markup {
                 (fields.field(FormField::new("quota", lang.say("金额", "Amount"))
                     .amount()
                     .shown()
-                    .hint(lang.say("美元, 如 $5; 留空为 0", "dollars, like $5; empty: none"))))
+                    .hint(&tell!(lang, "如 {}; 留空为 0", "like {}; empty: none", show::example(500)))))
                 (fields.field(FormField::new("reason", lang.say("原因", "Reason")).hint(why)))
             }
             dl.facts {

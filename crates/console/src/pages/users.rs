@@ -122,23 +122,23 @@ fn columns<'a>(visit: &'a Visit, of_users: &'a OfUsers) -> Columns<'a, UserView>
     let days = month_days(&visit.state);
     let mut all = account_columns(visit);
     all.extend([
-        UserColumn::new("quota", lang.say("余额 $", "Balance $"), |user| {
+        UserColumn::new("quota", lang.say("余额", "Balance"), |user| {
             html! { td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) } }
         })
         .number()
         .falls("quota"),
-        UserColumn::new(HELD, lang.say("预扣中 $", "On hold $"), |user| {
+        UserColumn::new(HELD, lang.say("预扣中", "On hold"), |user| {
             some_usd(of_users.held.get(&user.id).copied())
         })
         .number()
         .wide(),
-        UserColumn::new("used_quota", lang.say("已消耗 $", "Spent $"), |user| {
+        UserColumn::new("used_quota", lang.say("已消耗", "Spent"), |user| {
             show::usd_cell(user.used_quota)
         })
         .number()
         .wide()
         .falls("used_quota"),
-        UserColumn::new(USED_30D, tell!(lang, "{days} 天消耗 $", "Used {days} d $"), |user| {
+        UserColumn::new(USED_30D, tell!(lang, "{days} 天消耗", "Used {days} d"), |user| {
             show::usd_cell(user.used_30d.unwrap_or_default())
         })
         .number()
@@ -149,7 +149,7 @@ fn columns<'a>(visit: &'a Visit, of_users: &'a OfUsers) -> Columns<'a, UserView>
         .number()
         .wide()
         .falls("request_count"),
-        UserColumn::new("left_today", lang.say("今日剩余 $", "Left today $"), |user| {
+        UserColumn::new("left_today", lang.say("今日剩余", "Left today"), |user| {
             some_usd(user.spending.daily_left)
         })
         .number()
@@ -565,11 +565,11 @@ impl Journal {
                         th { (lang.say("时间", "Time")) }
                         th.hide { (lang.say("类型", "Type")) }
                         th { (lang.say("模型或原因", "Model or reason")) }
-                        th.num { (lang.say("变动 $", "Moved $")) }
+                        th.num { (lang.say("变动", "Moved")) }
                         th.num.hide { (lang.say("变动 (额度)", "Moved (quota)")) }
                         th.num title=(lang.say(
                             "预扣中的金额仍计在内", "what is on hold counts as still there"
-                        )) { (lang.say("之后余额 $", "Balance after $")) }
+                        )) { (lang.say("之后余额", "Balance after")) }
                         (parts::acts_head(lang))
                     } }
                     tbody {

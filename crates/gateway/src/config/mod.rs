@@ -17,6 +17,7 @@ pub(crate) use table::{Key, MEANINGLESS, Setting, TABLE};
 pub(crate) use value::allowed;
 
 use admin::ops::option::ConsoleConfig;
+use console::Unit;
 use domain::StatusWords;
 use http::HeaderMap;
 use ledger::{JobsConfig, LedgerConfig};
@@ -35,6 +36,8 @@ use web::TrustedProxies;
 pub(crate) struct Config {
     /// The console.
     pub console: ConsoleConfig,
+    /// What its amounts are in.
+    pub unit: Unit,
     /// The client side.
     pub server: ServerConfig,
     /// The database, and what is kept beside it.
@@ -147,6 +150,7 @@ impl Config {
         let relay = relay(s);
         let config = Self {
             console: console(s),
+            unit: s.text(Key::ConsoleUnit).and_then(|unit| Unit::parse(&unit)).unwrap_or_default(),
             server: server(s),
             database: database(s),
             ledger: ledger(s),

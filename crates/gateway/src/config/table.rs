@@ -45,6 +45,8 @@ pub(crate) enum SettingKind {
     Share,
     /// An amount of money, in dollars or quota, or `off` for one that nothing reaches.
     Amount,
+    /// What amounts are shown in.
+    Unit,
 }
 
 /// One setting.
@@ -108,6 +110,7 @@ const FILE: &str = "the environment of a process is given once";
 const PORTS: &str = "ports are opened once";
 const ACCEPTING: &str = "the accept loop is begun once";
 const STOP: &str = "it must fit what the service manager allows, TimeoutStopSec";
+const CONSOLE: &str = "pages are made with it from the first on";
 const THREADS: &str = "threads are started once";
 const DATABASE: &str = "the database is opened once";
 const REDIS: &str = "the link to Redis is made once";
@@ -198,6 +201,9 @@ settings! {
         "it waits 1 + 2 + … + count times this, 6 s by default; tried every 2 ms to 1 s", live;
     ConfirmAbove: "CONSOLE_CONFIRM_ABOVE", SettingKind::Amount, "$100",
         "moving more than this to or from a user at the console takes typing the user's name", live;
+    ConsoleUnit: "CONSOLE_UNIT", SettingKind::Unit, "$",
+        "what the console shows amounts in: $, quota, or a currency with what a dollar is worth, like \
+         ¥7.25", start CONSOLE;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", SettingKind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
     LogFailures: "CUSTOM_PASS_LOG_FAILURES", SettingKind::Count(0, 1_000_000), "60",

@@ -66,6 +66,9 @@ pub(super) fn read(kind: SettingKind, text: &str) -> Result<SettingValue, String
         SettingKind::Headers => headers(text).map(|_| SettingValue::Text(text.to_owned())),
         SettingKind::Share => share(text).map(|_| SettingValue::Text(text.to_owned())),
         SettingKind::Amount => is_amount_or_off(text).then(|| SettingValue::Text(text.to_owned())),
+        SettingKind::Unit => {
+            console::Unit::parse(text).map(|_| SettingValue::Text(text.to_owned()))
+        }
     };
     value.ok_or_else(|| allowed(kind))
 }
@@ -102,6 +105,7 @@ pub(crate) fn allowed(kind: SettingKind) -> String {
         SettingKind::Headers => "headers like key=value,key=value, percent-encoded".into(),
         SettingKind::Share => "a number from 0 to 1, like 0.1".into(),
         SettingKind::Amount => "an amount like $100 or 50000000q, or off".into(),
+        SettingKind::Unit => "$, quota, or a sign and what a dollar is worth, like ¥7.25".into(),
     }
 }
 
@@ -184,7 +188,7 @@ pub(super) fn share(text: &str) -> Option<f64> {
 
 /// `$100` or `50000000q`; `off` is none.
 pub(super) fn amount(text: &str) -> Option<Quota> {
-    console::read_amount(text)
+    console::Unit::default().read(text)
 }
 
 fn is_amount_or_off(text: &str) -> bool {

@@ -166,7 +166,7 @@ impl Service {
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
-            console: console::router(built.admin.clone()),
+            console: console::router(built.admin.clone(), config.unit.clone()),
             health: health(&config, &built, started_at),
             clock: clock.clone(),
             runtime: Handle::current(),

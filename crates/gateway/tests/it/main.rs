@@ -81,6 +81,7 @@ mod pages_recent;
 mod pages_sessions;
 mod pages_sizes;
 mod pages_tasks;
+mod pages_units;
 mod pages_usage;
 mod pages_used;
 mod pages_whole;

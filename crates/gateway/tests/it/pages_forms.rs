@@ -17,7 +17,7 @@ on_both_databases! {
         let form = "username=ann&password=a+good+password&quota=five&ratio=1&group=default&role=1";
         let wrong = form.replace("ann", "").replace("ratio", "daily_limit=x&ratio");
         let page = root.send("/console/users/new", &wrong).await.expect(422).text();
-        let first = "<a href=\"#f-daily_limit\">Daily limit</a>: must be dollars";
+        let first = "<a href=\"#f-daily_limit\">Daily limit</a>: must be an amount";
         assert!(page.contains(first), "{page}");
         for name in ["quota", "daily_limit", "username"] {
             assert!(input(&page, name).contains("aria-invalid=\"true\""), "{name}: {page}");

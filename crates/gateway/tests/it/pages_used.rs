@@ -34,7 +34,7 @@ async fn says_what_was_used(world: &World, ann: i64) {
         assert!(chat.contains(part), "{part}: {chat}");
     }
     let channels = root.get("/console/channels").await.expect(200).text();
-    let today = "data-label=\"Today $\">$0.000160</td>";
+    let today = "data-label=\"Today\">$0.000160</td>";
     assert!(row(&channels, "<tr id=\"channel-1\"").contains(today), "{channels}");
     let users = root.get("/console/users").await.expect(200).text();
     let of_ann = row(&users, &format!("<tr id=\"user-{ann}\""));

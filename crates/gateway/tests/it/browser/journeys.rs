@@ -4,7 +4,7 @@ use super::{Chromium, ENTER, ESCAPE};
 use crate::pages::{Browser, PASSWORD, crawl, lively, name_of, shapes};
 use crate::pages_whole::FullWorld;
 use crate::world::World;
-use testkit::{ROOT_PASSWORD, TestDb, eventually};
+use testkit::{ROOT_PASSWORD, TestDb, eventually, json};
 
 /// A window of a desk.
 pub(super) const DESK: (u32, u32) = (1280, 900);
@@ -39,6 +39,32 @@ on_sqlite! {
         window.go("/console/channels").await;
         window.click("form[action='/console/channels/1/test'] button").await;
         window.sees("works").await;
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn the_script_reads_amounts_as_the_server_does(db: TestDb) {
+        let world = World::with(db, &[("CONSOLE_UNIT", "¥7.25")]).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        for (typed, quota, shown) in [
+            ("100", 6_896_552, "¥100.00"),
+            ("¥ 1,234,567.89", 85_142_613_103_i64, "¥1,234,567.89"),
+            ("$5", 2_500_000, "¥36.25"),
+            ("1 q", 1, "¥0.00001"),
+            (".00116", 80, "¥0.00116"),
+        ] {
+            let reads = format!("return String(amounts.read({typed:?}))");
+            assert_eq!(window.script(&reads).await, quota.to_string(), "{typed}");
+            let shows = format!("return amounts.show({quota}n)");
+            assert_eq!(window.script(&shows).await, shown);
+        }
+        for typed in ["-5", "0,50", "$0.000001", "¥¥1", "", "¥"] {
+            let reads = format!("return amounts.read({typed:?})");
+            assert_eq!(window.script(&reads).await, json!(null), "{typed}");
+        }
+        assert_eq!(window.script("return amounts.show(-500000n)").await, "−¥7.25");
         window.clean().await;
         window.close().await;
         world.close().await;

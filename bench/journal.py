@@ -5,7 +5,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from statistics import median
 from urllib.parse import urlencode
 
@@ -218,14 +218,18 @@ def console_pages(dsn):
     user, request = psql(dsn, "-F", " ", "-c", """
         SELECT user_id, request_id FROM logs WHERE type = 'consume' AND id > (SELECT max(id) FROM logs) / 2
         ORDER BY id LIMIT 1""").split()
-    operators = ["", "/channels", "/channels/1", "/channels/new", "/channels/batch", "/protocols",
-                 "/prices", "/prices?show=unpriced", "/groups", "/users", "/users?p=50",
-                 f"/users/{user}", "/keys", "/keys/new", "/log", "/log?p=100", "/log?model=model-7",
-                 "/log?type=error", f"/log?user_id={user}", f"/explain/{request}", "/tasks", "/webhooks",
-                 "/codes", "/audit", "/actions", "/settings", "/doctor", "/statements", "/usage",
-                 "/api", "/play", "/account"]
-    users = ["", "/keys", "/log", "/usage", "/statements", "/tasks", "/webhooks", "/redeem", "/prices",
-             "/api", "/play", "/account"]
+    day, week_ago = (date.today() - timedelta(days=days) for days in (1, 7))
+    operators = ["", "?range=24h", "?range=7d", "/channels", "/channels?sort=used_quota", "/channels/1", "/channels/new",
+                 "/channels/batch", "/protocols", "/prices", "/prices?show=unpriced", "/groups",
+                 "/users", "/users?p=50", "/users?sort=quota", "/users?sort=used_quota", "/users?keyword=user-49",
+                 f"/users/{user}", f"/users/{user}/adjust", "/keys", "/keys?sort=used_quota", "/keys/new",
+                 "/log", "/log?p=100", "/log?model=model-7", "/log?type=error", f"/log?user_id={user}",
+                 f"/log?from={week_ago}&to={day}", "/log?show=recent", f"/explain/{request}", "/find?q=user-49",
+                 f"/find?q={request}", "/tasks", "/tasks?status=unfinished", "/webhooks", "/codes", "/audit", "/actions",
+                 "/settings", "/doctor", "/statements", f"/statements?user_id={user}",
+                 "/usage", "/usage?per=user", "/usage?per=key", "/usage?per=day", "/api", "/play", "/account"]
+    users = ["", "/keys", "/log", f"/log?from={week_ago}&to={day}", "/log?model=model-7", "/usage", "/usage?per=key",
+             "/usage?per=day", "/statements", "/tasks", "/webhooks", "/redeem", "/prices", "/api", "/play", "/account"]
     return operators, users
 
 

@@ -99,7 +99,9 @@ on_both_databases! {
             between(&page, "<main", "</main>").unwrap()
         };
         let health = zh("/console/doctor").await;
-        let checks: Vec<_> = cells(&health).into_iter().filter(|row| row.len() == 5).collect();
+        // One more opens the row on a phone, where there is something to do.
+        let checks = cells(&health).into_iter().filter(|row| matches!(row.len(), 4 | 5));
+        let checks: Vec<_> = checks.collect();
         assert!(checks.len() > 8, "{health}");
         for row in checks {
             assert!(has_han(&row[0]) || row[0] == "Redis", "{row:?}");
@@ -109,7 +111,7 @@ on_both_databases! {
         }
         assert!(health.contains("/console/users?sort=quota&amp;order=asc"), "{health}");
         let settings = zh("/console/settings").await;
-        for row in cells(&settings).into_iter().filter(|row| row.len() == 5) {
+        for row in cells(&settings).into_iter().filter(|row| row.len() >= 4) {
             assert!(has_han(&row[2]), "{row:?}");
         }
         assert!(!settings.contains("其他</h2>"), "each setting has its section: {settings}");

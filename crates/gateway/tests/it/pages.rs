@@ -112,7 +112,10 @@ pub(crate) async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
         let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
         // A sorted list leads to itself in every other order: they multiply with the filters.
         let is_turned = |link: &str| path.contains("sort=") && link.contains("sort=");
-        for link in links.filter(|link| link.starts_with('/') && !is_turned(link)) {
+        // Where a session has ended one logs in beside the page: it is no page of a reader.
+        let is_login = |link: &str| link == "/console/login";
+        let is_page = |link: &String| link.starts_with('/') && !is_turned(link) && !is_login(link);
+        for link in links.filter(is_page) {
             let link = link.split('#').next().unwrap_or_default().to_owned();
             if seen.insert(link.clone()) {
                 ahead.push_back(link);

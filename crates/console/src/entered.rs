@@ -32,6 +32,8 @@ const LINES: &[Line] = &[
     ("task.settle_now", "任务 {}: task.settle_now", "settled the task {}"),
     ("token.create", "创建用户 {} 的令牌 {}", "for {}: created the key {}"),
     ("token.delete", "删除令牌 {}", "deleted the key {}"),
+    ("token.end_old_key", "结束令牌 {} 的旧密钥", "ended the old secret of the key {}"),
+    ("token.rotate", "更换令牌 {} 的密钥", "gave the key {} a new secret"),
     ("token.update", "修改令牌 {}", "changed the key {}"),
     ("user.access_token", "更新用户 {} 的访问令牌", "renewed the access token of {}"),
     ("user.create", "创建用户 {}", "created the user {}"),

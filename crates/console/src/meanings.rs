@@ -81,6 +81,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "Factors by what was counted, or by what a request says: a list; `null`: none.",
         "按计量值或请求内容分档的倍率: 列表; `null`: 无。",
     ),
+    (
+        "First and last characters of the secret before, while that is good, too; `null`: none is.",
+        "旧密钥仍有效时, 它的首尾字符; `null`: 没有有效的旧密钥。",
+    ),
     ("For the header `X-CSRF-Token`.", "用于请求头 `X-CSRF-Token`。"),
     ("From 0 to 1000000000.", "0 到 1000000000。"),
     ("From 0 to 9223372036854775807.", "0 到 9223372036854775807。"),
@@ -121,6 +125,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How long it took.", "耗时。"),
     ("How long the call took, in milliseconds.", "调用耗时, 毫秒。"),
     ("How long the call took.", "调用耗时。"),
+    (
+        "How long the secret before is still good, in seconds, up to 604800; 0: not at all. \
+         Unless it is said, a day.",
+        "旧密钥还有效多少秒, 最多 604800; 0: 立即失效。不填: 一天。",
+    ),
     ("How many are as they are set.", "与现有价格相同的行数。"),
     ("How many are disabled.", "停用的数量。"),
     ("How many are new.", "新增的行数。"),
@@ -372,6 +381,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "其他节点在此之前不处理它的预扣, Unix 秒。节点会不断续期。",
     ),
     (
+        "Until when the secret before is good, in seconds since 1970; `null`: none is.",
+        "旧密钥有效到何时, Unix 秒; `null`: 没有有效的旧密钥。",
+    ),
+    (
         "Until when the secret before signs too, in seconds since 1970; `null`: it doesn't.",
         "旧密钥继续签名到何时, Unix 秒; `null`: 不再签名。",
     ),
@@ -484,6 +497,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("When it is tried next, while it is pending.", "待投递时, 下次尝试的时间。"),
     ("When it was last edited.", "最近修改时间。"),
     (
+        "When it was last given a new secret, in seconds since 1970; `null`: never.",
+        "最近一次更换密钥的时间, Unix 秒; `null`: 从未。",
+    ),
+    (
         "When it was last set through the API, in seconds since 1970.",
         "最近一次通过 API 设置的时间, Unix 秒。",
     ),
@@ -509,6 +526,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("When something about it last changed.", "最近变化的时间。"),
     ("When something about the task last changed.", "任务最近变化的时间。"),
     ("When the check began, in seconds since 1970.", "核对开始的时间, Unix 秒。"),
+    (
+        "When the secret before was last used since it was replaced, to a minute; `null`: not \
+         since.",
+        "旧密钥在更换后最近一次使用的时间, 精确到分钟; `null`: 更换后没有使用过。",
+    ),
     ("When the task ended, or the balance was seen to be low.", "任务结束或发现余额不足的时间。"),
     ("When the upstream had taken it; 0: not yet.", "上游接受的时间; 0: 尚未。"),
     ("When the user was last edited.", "用户最近修改时间。"),

@@ -106,6 +106,12 @@ pub(crate) fn key_expired() -> Fault {
     Fault::new(FaultKind::Unauthenticated, "API 令牌已过期", "the API key has expired")
 }
 
+pub(crate) fn key_replaced() -> Fault {
+    let (zh, en) =
+        ("API 令牌已更换, 旧的已失效", "the API key was replaced, and this old one has ended");
+    Fault::new(FaultKind::Unauthenticated, zh, en)
+}
+
 pub(crate) fn user_disabled() -> Fault {
     Fault::new(FaultKind::Forbidden, "用户已被禁用", "the user is disabled")
 }

@@ -119,6 +119,9 @@ fn check(identity: &Identity, address: IpAddr, now: UnixMs) -> Result<(), Fault>
     if identity.deleted {
         return Err(faults::bad_key());
     }
+    if identity.replaced_until.is_some_and(|ends| ends <= now) {
+        return Err(faults::key_replaced());
+    }
     if identity.key_status != ENABLED {
         return Err(faults::key_disabled());
     }

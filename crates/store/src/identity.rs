@@ -51,6 +51,8 @@ pub struct Identity {
     pub rate_limit_tpm: Option<u32>,
     /// The owner was deleted.
     pub deleted: bool,
+    /// Until when the secret it was found by is good: it was replaced by another.
+    pub replaced_until: Option<UnixMs>,
 }
 
 /// The owner of an access token.
@@ -121,7 +123,10 @@ impl Identities {
             Ok(rows) => {
                 let found = rows.first().map(identity).transpose()?.map(Arc::new);
                 if let Some(key) = found.as_ref().filter(|key| key.key_status == 1) {
-                    self.uses.note(key.key_id);
+                    match key.replaced_until {
+                        Some(_) => self.uses.note_replaced(*hash),
+                        None => self.uses.note(key.key_id),
+                    }
                 }
                 self.cache.put(*hash, found.clone(), epoch, Instant::now());
                 Ok(found)
@@ -178,8 +183,10 @@ const SELECT_KEY: &str = r#"SELECT t.id AS key_id, t.user_id, t.name AS key_name
         t.unlimited_quota, (NOT t.unlimited_quota OR t.daily_limit IS NOT NULL
             OR t.monthly_limit IS NOT NULL OR t.spent_on IS NOT NULL) AS limited,
         t.rate_limit_rpm, t.rate_limit_tpm, u.username, u.role, u.status AS user_status,
-        u."group" AS user_group, u.ratio, u.deleted_at
-    FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1"#;
+        u."group" AS user_group, u.ratio, u.deleted_at,
+        CASE WHEN t.key_hash <> $1 THEN t.old_key_ends_at END AS replaced_until
+    FROM tokens t JOIN users u ON u.id = t.user_id
+    WHERE t.key_hash = $1 OR t.old_key_hash = $1"#;
 
 const SELECT_ACCESS_TOKEN: &str = r#"SELECT id, username, role, status, "group", deleted_at
     FROM users WHERE access_token_hash = $1"#;
@@ -206,5 +213,6 @@ fn identity(row: &Row) -> Result<Identity, StoreError> {
         rate_limit_rpm: row.get("rate_limit_rpm")?,
         rate_limit_tpm: row.get("rate_limit_tpm")?,
         deleted: row.get::<Option<UnixMs>>("deleted_at")?.is_some(),
+        replaced_until: row.get("replaced_until")?,
     })
 }

@@ -141,6 +141,7 @@ mod tests {
             rate_limit_rpm: None,
             rate_limit_tpm: None,
             deleted: false,
+            replaced_until: None,
         };
         (hash, Arc::new(identity))
     }

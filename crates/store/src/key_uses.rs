@@ -5,7 +5,7 @@
 use crate::{Db, Engine, StoreError, Value};
 use domain::{Clock, KeyId};
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -18,19 +18,34 @@ const MAX_NOTED: usize = 50_000;
 
 /// The keys that were looked up since the last write.
 #[derive(Debug, Default)]
-pub(crate) struct KeyUses(Mutex<HashSet<KeyId>>);
+pub(crate) struct KeyUses(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    keys: HashSet<KeyId>,
+    /// The hashes of secrets that were replaced.
+    replaced: HashSet<[u8; 32]>,
+}
 
 impl KeyUses {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn note(&self, key: KeyId) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.len() < MAX_NOTED {
-            noted.insert(key);
+        let mut noted = self.noted();
+        if noted.keys.len() < MAX_NOTED {
+            noted.keys.insert(key);
         }
     }
 
-    fn take(&self) -> Vec<KeyId> {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *noted).into_iter().collect()
+    /// Notes the use of a secret that was replaced. By its hash: another may be the one before by
+    /// the time that it is written.
+    pub(crate) fn note_replaced(&self, hash: [u8; 32]) {
+        let mut noted = self.noted();
+        if noted.replaced.len() < MAX_NOTED {
+            noted.replaced.insert(hash);
+        }
     }
 
     /// Writes the notes, periodically and once more at the end.
@@ -48,17 +63,31 @@ impl KeyUses {
     }
 
     async fn write(&self, db: &Db, clock: &Clock) -> Result<(), StoreError> {
-        for keys in self.take().chunks(SLICE) {
+        let Noted { keys, replaced } = std::mem::take(&mut *self.noted());
+        // A key whose row a settlement holds is left out, rather than waited for.
+        let (skip, quotes) = match db.engine() {
+            Engine::Postgres => (" FOR UPDATE SKIP LOCKED", ("'\\x", "'::bytea")),
+            Engine::Sqlite => ("", ("x'", "'")),
+        };
+        let set = async |columns: &str, which: String| {
+            let rows = format!("SELECT id FROM tokens WHERE {which}{skip}");
+            let sql = format!("UPDATE tokens SET {columns} WHERE id IN ({rows})");
+            db.execute(&sql, &[Value::Time(clock.now())]).await
+        };
+        let keys: Vec<KeyId> = keys.into_iter().collect();
+        for keys in keys.chunks(SLICE) {
             let ids = keys.iter().map(|key| key.0.to_string()).collect::<Vec<_>>().join(", ");
-            let which = match db.engine() {
-                // A key whose row a settlement holds is left out, rather than waited for.
-                Engine::Postgres => {
-                    format!("SELECT id FROM tokens WHERE id IN ({ids}) FOR UPDATE SKIP LOCKED")
-                }
-                Engine::Sqlite => ids,
+            set("last_used_at = $1", format!("id IN ({ids})")).await?;
+        }
+        let replaced: Vec<[u8; 32]> = replaced.into_iter().collect();
+        for hashes in replaced.chunks(SLICE) {
+            let literal = |hash: &[u8; 32]| {
+                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{}{hex}{}", quotes.0, quotes.1)
             };
-            let sql = format!("UPDATE tokens SET last_used_at = $1 WHERE id IN ({which})");
-            db.execute(&sql, &[Value::Time(clock.now())]).await?;
+            let list = hashes.iter().map(literal).collect::<Vec<_>>().join(", ");
+            let which = format!("old_key_hash IN ({list}) AND old_key_ends_at > $1");
+            set("last_used_at = $1, old_key_used_at = $1", which).await?;
         }
         Ok(())
     }

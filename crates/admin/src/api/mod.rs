@@ -1,6 +1,7 @@
 //! The JSON API under `/api`: the route table, and what every call goes through.
 
 mod ability;
+mod asked;
 mod auth;
 mod channel;
 mod doctor;
@@ -54,7 +55,7 @@ use crate::ops::recent::{RecentCallView, RecentFilter};
 use crate::ops::route::SpokenRoutes;
 use crate::ops::task::{TaskFilter, TaskReply, TaskView};
 use crate::ops::task_batch::{TaskBatch, TaskBatchResult};
-use crate::ops::token::{TokenInput, TokenView};
+use crate::ops::token::{TokenInput, TokenView, read_grace};
 use crate::ops::unpriced::UnpricedModel;
 use crate::ops::user::{UserInput, UserView};
 use crate::ops::webhook::{DeliveryView, WebhookInput, WebhookView, read_secret};
@@ -383,12 +384,6 @@ fn open() -> CallTable {
 /// What every user reaches, about themselves. Administrators reach more through the same calls.
 fn own() -> CallTable {
     let renew = text("A new access token; the one before ends").may_take(user::read_password);
-    let tokens = page::<TokenView>("Keys");
-    let tokens = tokens.asks(&["user_id:int", "username", "keyword", "status:int"]);
-    let tokens = tokens.asks(&["sort", "order"]);
-    let new =
-        one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
-    let change = one::<TokenView>("Change what is given of a key");
     let table = CallTable::new(RequiredRole::User)
         .get("/api/openapi.json", document, object("This document"))
         .get("/api/user/self", user::own, one::<UserView>("Who calls"))
@@ -414,16 +409,6 @@ fn own() -> CallTable {
         )
         .on(&[Get, Post], "/api/user/token", user::own_access_token, renew.clone())
         .on(&[Get, Post], "/api/user/self/token", user::own_access_token, renew)
-        .get("/api/token", token::list, tokens.clone())
-        .get("/api/token/search", token::list, tokens)
-        .post("/api/token", token::create, new)
-        .post("/api/token/batch", token::change_many, batch(BatchRequest::of_status))
-        .on(&[Put], "/api/token", token::put, change.clone().takes_numbered(TokenInput::read))
-        .on(&[Put, Patch], "/api/token/{id}", token::change, change.takes(TokenInput::read))
-        .get("/api/token/{id}", token::get, one::<TokenView>("A key"))
-        .delete("/api/token/{id}", token::delete, nothing("Delete a key"))
-        .on(&[Put, Post], "/api/token/{id}/enable", token::enable, one::<TokenView>("Enable a key"))
-        .on(&[Put, Post], "/api/token/{id}/disable", token::disable, one::<TokenView>("Disable it"))
         .get("/api/price", ability::own, all::<OwnPrice>("What oneself pays, with all ratios"))
         .get(
             "/api/events",
@@ -447,7 +432,31 @@ fn own() -> CallTable {
             journal::explain,
             one::<Explanation>("How a charge came about"),
         );
-    tasks(own_usage(table))
+    tasks(own_usage(keys(table)))
+}
+
+fn keys(table: CallTable) -> CallTable {
+    let tokens = page::<TokenView>("Keys");
+    let tokens = tokens.asks(&["user_id:int", "username", "keyword", "status:int"]);
+    let tokens = tokens.asks(&["sort", "order"]);
+    let new =
+        one::<token::TokenShown<'_>>("Create a key; it is shown this once").takes(TokenInput::read);
+    let change = one::<TokenView>("Change what is given of a key");
+    let rotate = one::<token::TokenShown<'_>>("Give a key a new secret, which is shown this once");
+    let end_old = one::<TokenView>("End the secret before the last rotation");
+    table
+        .get("/api/token", token::list, tokens.clone())
+        .get("/api/token/search", token::list, tokens)
+        .post("/api/token", token::create, new)
+        .post("/api/token/batch", token::change_many, batch(BatchRequest::of_status))
+        .on(&[Put], "/api/token", token::put, change.clone().takes_numbered(TokenInput::read))
+        .on(&[Put, Patch], "/api/token/{id}", token::change, change.takes(TokenInput::read))
+        .get("/api/token/{id}", token::get, one::<TokenView>("A key"))
+        .delete("/api/token/{id}", token::delete, nothing("Delete a key"))
+        .on(&[Put, Post], "/api/token/{id}/enable", token::enable, one::<TokenView>("Enable a key"))
+        .on(&[Put, Post], "/api/token/{id}/disable", token::disable, one::<TokenView>("Disable it"))
+        .post("/api/token/{id}/rotate", token::rotate, rotate.may_take(read_grace))
+        .delete("/api/token/{id}/old-key", token::end_old_key, end_old)
 }
 
 fn own_usage(table: CallTable) -> CallTable {

@@ -111,6 +111,8 @@ fn operation(call: &ApiCall) -> Value {
         operation["security"] = json!([]);
     }
     if let Some(BodyDoc { schema, required }) = &call.doc.body {
+        let mut schema = schema.clone();
+        super::asked::describe(&mut schema);
         operation["requestBody"] = json!({
             "required": required,
             "content": { "application/json": { "schema": schema } },

@@ -1,9 +1,9 @@
 //! `/api/token`
 
 use super::envelope::{ApiResult, done, many, one};
-use super::extract::{CallingActor, JsonBody, PathId, QueryParams, subject};
+use super::extract::{CallingActor, JsonBody, OptionalJsonBody, PathId, QueryParams, subject};
 use crate::ops::batch::BatchRequest;
-use crate::ops::token::{self, TokenInput, TokenView};
+use crate::ops::token::{self, Created, TokenInput, TokenView};
 use crate::{AdminState, PageRequest};
 use axum::extract::State;
 use domain::KeyId;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 const PAGE_SIZE: i64 = 20;
 
-/// A new key, with the key itself: the one time it is shown.
+/// A key with its new secret: the one time it is shown.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokenShown)]
 pub(super) struct TokenShown<'a> {
@@ -43,8 +43,29 @@ pub(super) async fn create(
     CallingActor(actor): CallingActor,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
-    let created = token::create(&state, &actor, TokenInput::read(fields)?).await?;
+    shown(&token::create(&state, &actor, TokenInput::read(fields)?).await?)
+}
+
+fn shown(created: &Created) -> ApiResult {
     one(TokenShown { token: &created.token, key: created.key.expose() })
+}
+
+pub(super) async fn rotate(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+    OptionalJsonBody(fields): OptionalJsonBody,
+) -> ApiResult {
+    let grace_seconds = token::read_grace(fields)?;
+    shown(&token::rotate(&state, &actor, KeyId(id), grace_seconds).await?)
+}
+
+pub(super) async fn end_old_key(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
+    one(token::end_old_key(&state, &actor, KeyId(id)).await?)
 }
 
 pub(super) async fn put(

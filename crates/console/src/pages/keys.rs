@@ -1,6 +1,7 @@
 //! Keys: users see their own, administrators those of all users. A key is shown once.
 
 use super::batch::{self, BatchList};
+use super::key_rotation;
 use super::play::{self, CallingKey};
 use super::users;
 use crate::columns::{Column, Columns};
@@ -22,7 +23,7 @@ use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-const ENTRY: &str = "/console/keys";
+pub(super) const ENTRY: &str = "/console/keys";
 const LIST: BatchList = BatchList {
     entry: ENTRY,
     noun: ["令牌", "key", "keys", "Key"],
@@ -80,8 +81,14 @@ fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns
     let lang = visit.lang();
     let mut all = named_columns(visit, names);
     all.extend([
-        KeyColumn::new("key", lang.say("令牌", "Key"), |key| {
-            html! { td.mono.muted { (key.key_hint) } }
+        KeyColumn::new("key", lang.say("令牌", "Key"), move |key| {
+            html! { td.mono.muted {
+                (key.key_hint)
+                @if key.old_key_ends_at.is_some() {
+                    br;
+                    span.chip { (lang.say("旧密钥有效", "old one works")) }
+                }
+            } }
         })
         .wide(),
         KeyColumn::new("state", lang.say("状态", "State"), move |key| {
@@ -165,6 +172,7 @@ fn actions_cell(visit: &Visit, key: &TokenView) -> Markup {
     let (lang, name) = (visit.lang(), name_of(visit.lang(), key));
     html! {
         td.acts {
+            a href={ "/console/keys/" (key.id.0) "/rotate" } { (lang.say("更换", "Rotate")) }
             @let to = format!("/console/keys/{}/status", key.id.0);
             @if key.status == 1 {
                 (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
@@ -214,7 +222,9 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     let page_of = |created: &Created| format!("{ENTRY}/{}/edit", created.token.id);
     match once(&visit, created(&visit), page_of).await {
-        Ok(SentOnce::Made(created)) => shown(&visit, &created).await,
+        Ok(SentOnce::Made(created)) => {
+            shown(&visit, &created, visit.say("新令牌", "New key"), &html! {}).await
+        }
         Ok(SentOnce::Before(to)) => Ok(done(&to, "made-before")),
         Err(error) => {
             let complaint = Complaint::of(error, visit.lang())?;
@@ -272,7 +282,8 @@ pub(super) fn listed(text: &str) -> Vec<String> {
     items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-async fn shown(visit: &Visit, created: &Created) -> Handled {
+/// The page of a secret, the one time it is shown; `more` is said below it.
+pub(super) async fn shown(visit: &Visit, created: &Created, title: &str, more: &Markup) -> Handled {
     let lang = visit.lang();
     let key = CallingKey { text: created.key.expose(), ..CallingKey::of(&created.token) };
     // The key is made, and shown this once, whatever else can't be read.
@@ -287,6 +298,7 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
             code.mono #new-key { (created.key.expose()) }
             button type="button" data-copy="new-key" { (lang.say("复制", "Copy")) }
         }
+        (more)
         @if !call.is_empty() {
             h2.sec { (lang.say("试一下", "Try it")) }
             pre #first-call { (call) }
@@ -309,7 +321,7 @@ async fn shown(visit: &Visit, created: &Created) -> Handled {
             }
         }
     };
-    Ok(ShellPage::new(lang.say("新令牌", "New key"), ENTRY).show(visit, body))
+    Ok(ShellPage::new(title, ENTRY).show(visit, body))
 }
 
 /// `GET /console/keys/{id}/edit`
@@ -419,6 +431,7 @@ async fn edit_page(
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {
+        @if let Some(key) = key { (key_rotation::old_note(visit, key)) }
         form.form method="post" action=(action) {
             (csrf(visit))
             (visit.then_field())
@@ -451,7 +464,8 @@ async fn edit_page(
         Some(key) => tell!(lang, "令牌 {} {}", "Key {} {}", key.name, key.key_hint),
         None => lang.say("新建令牌", "New key").to_owned(),
     };
-    Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
+    let beside = html! { @if let Some(key) = key { (key_rotation::button(lang, key)) } };
+    Ok(says.show(visit, ShellPage::new(title, ENTRY).beside(beside), body))
 }
 
 fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {

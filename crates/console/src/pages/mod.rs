@@ -21,6 +21,7 @@ pub(crate) mod find;
 mod groups;
 mod guide;
 mod home;
+mod key_rotation;
 mod keys;
 mod large_moves;
 mod log;
@@ -102,6 +103,8 @@ fn of_keys() -> Router<AdminState> {
         .route("/console/keys/batch", get(batch::leave).post(keys::change_many))
         .route("/console/keys/new", get(keys::new).post(keys::create))
         .route("/console/keys/{id}/edit", get(keys::edit).post(keys::save))
+        .route("/console/keys/{id}/rotate", get(key_rotation::form).post(key_rotation::rotate))
+        .route("/console/keys/{id}/end-old", post(key_rotation::end_old))
         .route("/console/keys/{id}/status", post(keys::set_status))
         .route("/console/keys/{id}/delete", post(keys::delete))
 }

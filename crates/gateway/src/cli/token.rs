@@ -3,7 +3,7 @@
 use super::out;
 use super::tools::{CommandContext, Given, done, every_page};
 use admin::Query;
-use admin::ops::token::{self, TokenInput, TokenView};
+use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::ops::user;
 use clap::Subcommand;
 use domain::KeyId;
@@ -78,6 +78,22 @@ pub(super) enum Command {
         #[arg(long)]
         tpm: Option<i64>,
     },
+    /// Give a key a new secret, and print it; the one before is good for a while longer.
+    Rotate {
+        /// Name or number of the key.
+        key: String,
+        /// How long the one before is good: `1h`, `24h`, `7d` at most; 0 ends it at once.
+        #[arg(long, default_value = "24h", value_parser = grace)]
+        grace: i64,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End the secret before the last rotation now.
+    EndOld {
+        /// Name or number of the key.
+        key: String,
+    },
     /// Let a key in again.
     Enable {
         /// Number of the key.
@@ -148,14 +164,16 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
                 .with("rate_limit_tpm", rate_limit_tpm)
                 .fields()?;
             let made = done(token::create(state, actor, done(TokenInput::read(fields))?).await)?;
-            if json {
-                return out::json(&json!({
-                    "id": made.token.id,
-                    "key": made.key.expose(),
-                    "token": made.token,
-                }));
-            }
-            out::line(made.key.expose());
+            return show_secret(&made, json);
+        }
+        Command::Rotate { key, grace, json } => {
+            let found = done(token::find(state, actor, &key).await)?;
+            return show_secret(&done(token::rotate(state, actor, found.id, grace).await)?, json);
+        }
+        Command::EndOld { key } => {
+            let found = done(token::find(state, actor, &key).await)?;
+            done(token::end_old_key(state, actor, found.id).await)?;
+            out::line(format_args!("key {}: no old secret is good", found.id));
         }
         Command::Limit { id, daily, monthly, rpm, tpm } => {
             let fields = Given::default()
@@ -181,6 +199,26 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
             out::line(format_args!("key {id}: deleted"));
         }
     }
+    Ok(())
+}
+
+/// Seconds, of how an operator says them.
+fn grace(text: &str) -> Result<i64, String> {
+    let seconds = domain::millis(text).map(|ms| i64::try_from(ms / 1_000).unwrap_or(i64::MAX));
+    seconds
+        .filter(|seconds| *seconds <= token::MAX_GRACE_SECONDS)
+        .ok_or_else(|| "a time up to 7d, as in 24h; 0: none".to_owned())
+}
+
+fn show_secret(made: &Created, json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(&json!({
+            "id": made.token.id,
+            "key": made.key.expose(),
+            "token": made.token,
+        }));
+    }
+    out::line(made.key.expose());
     Ok(())
 }
 

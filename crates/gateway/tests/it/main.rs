@@ -99,6 +99,7 @@ mod reported;
 mod requests;
 mod resources;
 mod rights;
+mod rotation;
 mod scripts;
 mod secrets;
 mod settings;

@@ -238,6 +238,8 @@ on_both_databases! {
             ("POST", "/api/token".to_owned(), &of_root),
             ("PUT", format!("/api/token/{key}"), &json!({"name": "mine"})),
             ("POST", format!("/api/token/{key}/disable"), &nothing),
+            ("POST", format!("/api/token/{key}/rotate"), &nothing),
+            ("DELETE", format!("/api/token/{key}/old-key"), &nothing),
             ("DELETE", format!("/api/token/{key}"), &nothing),
             ("POST", "/api/webhook".to_owned(), &hooked),
             ("PUT", format!("/api/webhook/{hook}"), &json!({"url": "https://hooks.example/z"})),

@@ -64,9 +64,25 @@ CREATE TABLE tokens (
     spent_day       INTEGER NOT NULL DEFAULT 0,
     spent_month     INTEGER NOT NULL DEFAULT 0,
     rate_limit_tpm  INTEGER
-        CHECK (rate_limit_tpm > 0 AND typeof(rate_limit_tpm) IN ('integer', 'null'))
+        CHECK (rate_limit_tpm > 0 AND typeof(rate_limit_tpm) IN ('integer', 'null')),
+    rotated_at      INTEGER,
+    old_key_hash    BLOB UNIQUE,
+    old_key_hint    TEXT    NOT NULL DEFAULT '',
+    old_key_ends_at INTEGER,
+    old_key_used_at INTEGER,
+    CHECK (old_key_hash <> key_hash),
+    CHECK ((old_key_hash IS NULL) = (old_key_ends_at IS NULL))
 );
 CREATE INDEX tokens_user ON tokens (user_id);
+-- A secret is one key's: none is what another had before.
+CREATE TRIGGER tokens_one_key_a_secret AFTER INSERT ON tokens
+WHEN EXISTS (SELECT 1 FROM tokens
+             WHERE id <> NEW.id AND (key_hash = NEW.old_key_hash OR old_key_hash = NEW.key_hash))
+BEGIN SELECT RAISE(ABORT, 'this secret is another key''s'); END;
+CREATE TRIGGER tokens_one_key_a_secret_update AFTER UPDATE OF key_hash, old_key_hash ON tokens
+WHEN EXISTS (SELECT 1 FROM tokens
+             WHERE id <> NEW.id AND (key_hash = NEW.old_key_hash OR old_key_hash = NEW.key_hash))
+BEGIN SELECT RAISE(ABORT, 'this secret is another key''s'); END;
 
 CREATE TABLE channels (
     id                        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -503,7 +519,8 @@ CREATE TRIGGER users_announce_delete AFTER DELETE ON users
 BEGIN INSERT INTO config_changes (what) VALUES ('users:' || OLD.id); END;
 CREATE TRIGGER tokens_announce
     AFTER UPDATE OF user_id, name, key_hash, status, unlimited_quota, "group", models, allow_ips,
-                    rate_limit_rpm, rate_limit_tpm, expired_at, daily_limit, monthly_limit ON tokens
+                    rate_limit_rpm, rate_limit_tpm, expired_at, daily_limit, monthly_limit,
+                    old_key_hash, old_key_ends_at ON tokens
 BEGIN INSERT INTO config_changes (what) VALUES ('tokens:' || OLD.id); END;
 CREATE TRIGGER tokens_announce_delete AFTER DELETE ON tokens
 BEGIN INSERT INTO config_changes (what) VALUES ('tokens:' || OLD.id); END;

@@ -74,6 +74,33 @@ on_both_databases! {
         following.stop().await;
     }
 
+    async fn a_replaced_secret_is_invalidated_when_its_end_changes(test: TestDb) {
+        let db = open(&test).await;
+        let following = Following::start(&db).await;
+        let identities = &following.live.identities;
+        let ann = user(&db, "ann", 0).await;
+        key(&db, ann, "sk-1").await;
+        let (old, new) = (key_hash("sk-1"), key_hash("sk-2"));
+        identities.by_key_hash(&old).await.unwrap().unwrap();
+        let ends = UnixMs(1_900_000_000_000);
+        let sql = "UPDATE tokens SET old_key_hash = key_hash, key_hash = $1, old_key_ends_at = $2";
+        db.execute(sql, &[Value::from(&new), Value::from(ends)]).await.unwrap();
+        within_a_second("a rotation", || identities.cached(&old).is_none()).await;
+        let until = async |hash: &[u8; 32]| {
+            identities.by_key_hash(hash).await.unwrap().map(|key| key.replaced_until)
+        };
+        assert_eq!((until(&old).await, until(&new).await), (Some(Some(ends)), Some(None)));
+        let sooner = ends.plus_ms(-1);
+        let sql = "UPDATE tokens SET old_key_ends_at = $1";
+        db.execute(sql, &[Value::from(sooner)]).await.unwrap();
+        within_a_second("another end", || identities.cached(&old).is_none()).await;
+        assert_eq!(until(&old).await, Some(Some(sooner)));
+        test.execute("UPDATE tokens SET old_key_hash = NULL, old_key_ends_at = NULL").await;
+        within_a_second("the end", || identities.cached(&old).is_none()).await;
+        assert_eq!((until(&old).await, until(&new).await), (None, Some(None)));
+        following.stop().await;
+    }
+
     async fn money_is_not_a_change_of_configuration(test: TestDb) {
         let db = open(&test).await;
         let following = Following::start(&db).await;

@@ -40,7 +40,8 @@ pub(super) struct Waiting {
     pub(super) lifetime_from: UnixMs,
     pub(super) since: UnixMs,
     pub(super) request_id: String,
-    /// The owner's key, sealed: with the first task of each key on a page.
+    /// The owner's key as it was when the task was submitted, sealed: with the first task of each
+    /// key on a page, and with all of one that was rotated since, or is deleted.
     pub(super) key_sealed: Option<String>,
     /// The owner's role: with the key.
     pub(super) owner_role: Option<i64>,
@@ -76,23 +77,24 @@ impl Round {
     }
 }
 
-// The inner query walks along the index `tasks_unfinished`; the outer one reads only its
-// page.
+// The innermost query walks along the index `tasks_unfinished`; the others read only its page.
 const PAGE: &str = "
     SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version, lifetime_from,
            since, request_id, is_cancelled,
-           CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
-                ELSE key_sealed END AS key_sealed,
-           CASE WHEN lag(token_id) OVER (ORDER BY token_id, id) = token_id THEN NULL
+           CASE WHEN is_like_last THEN NULL ELSE key_sealed END AS key_sealed,
+           CASE WHEN is_like_last THEN NULL
                 ELSE (SELECT role FROM users WHERE users.id = page.user_id) END AS owner_role
-    FROM (SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version,
-                 lifetime_from, coalesce(submit_time, created_at) AS since, request_id, key_sealed,
-                 cancelled_at IS NOT NULL AS is_cancelled
-          FROM tasks
-          WHERE channel_id = $1 AND action = $2
-            AND status IN ('submitted', 'processing', 'unknown') AND task_id <> ''
-            AND (token_id, id) > ($3, $4) AND (token_id, id) <= ($5, $6)
-          ORDER BY token_id, id LIMIT $7) AS page
+    FROM (SELECT found.*, lag(token_id) OVER (ORDER BY token_id, id) = token_id
+                 AND EXISTS (SELECT 1 FROM tokens WHERE tokens.id = found.token_id
+                             AND rotated_at IS NULL) AS is_like_last
+          FROM (SELECT id, token_id, uid, user_id, task_id, path, status, fingerprint, version,
+                       lifetime_from, coalesce(submit_time, created_at) AS since, request_id,
+                       key_sealed, cancelled_at IS NOT NULL AS is_cancelled
+                FROM tasks
+                WHERE channel_id = $1 AND action = $2
+                  AND status IN ('submitted', 'processing', 'unknown') AND task_id <> ''
+                  AND (token_id, id) > ($3, $4) AND (token_id, id) <= ($5, $6)
+                ORDER BY token_id, id LIMIT $7) AS found) AS page
     ORDER BY token_id, id";
 
 /// The next page of a range.

@@ -107,6 +107,8 @@ struct Batch {
     /// The maximum number of tasks.
     limit: usize,
     owner: Result<CallerKey, PollFailure>,
+    /// Its task is a suspect, and polled by itself.
+    alone: bool,
 }
 
 /// A step of what is under way.
@@ -202,23 +204,22 @@ impl Pass<'_> {
     fn batches(&self, page: Vec<Waiting>, size: usize, suspects: &mut Suspects) -> Vec<Batch> {
         let mut batches: Vec<Batch> = Vec::new();
         let mut owner = Err(PollFailure::Unasked(String::new()));
-        // Whether the last batch may take another task.
-        let mut open = false;
         for mut task in page {
             if let Some(sealed) = task.key_sealed.take() {
                 owner = owner_key(self.core, &sealed, &task);
-                open = false;
             }
             let alone = suspects.meets(task.place.id);
-            match batches.last_mut().filter(|last| open && !alone && last.takes(&task)) {
+            // Tasks of a key that was rotated lately were submitted with one secret or the other.
+            let mut last = batches.iter_mut().rev().take(2);
+            match last.find(|last| !alone && last.takes(&task, &owner)) {
                 Some(last) => last.tasks.push(task),
                 None => {
                     let target = self.target.as_ref().ok();
                     let limit = target.map_or(size, |it| it.batch_limit(&task.path).min(size));
-                    batches.push(Batch { tasks: vec![task], limit, owner: owner.clone() });
+                    let owner = owner.clone();
+                    batches.push(Batch { tasks: vec![task], limit, owner, alone });
                 }
             }
-            open = !alone;
         }
         batches
     }
@@ -384,12 +385,19 @@ impl Pass<'_> {
 impl Batch {
     fn halves(mut self) -> [Self; 2] {
         let second = self.tasks.split_off(self.tasks.len() / 2);
-        let (limit, owner) = (self.limit, self.owner.clone());
-        [self, Self { tasks: second, limit, owner }]
+        let (limit, owner, alone) = (self.limit, self.owner.clone(), self.alone);
+        [self, Self { tasks: second, limit, owner, alone }]
     }
 
     /// Whether this task can be asked about together with the others.
-    fn takes(&self, task: &Waiting) -> bool {
-        self.tasks.len() < self.limit && self.tasks.last().is_some_and(|it| it.path == task.path)
+    fn takes(&self, task: &Waiting, owner: &Result<CallerKey, PollFailure>) -> bool {
+        let is_like =
+            |last: &Waiting| last.path == task.path && last.place.token_id == task.place.token_id;
+        let is_same_key = match (&self.owner, owner) {
+            (Ok(own), Ok(other)) => own.value == other.value,
+            (own, other) => own.is_err() && other.is_err(),
+        };
+        let has_room = !self.alone && self.tasks.len() < self.limit;
+        has_room && is_same_key && self.tasks.last().is_some_and(is_like)
     }
 }

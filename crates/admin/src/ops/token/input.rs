@@ -22,6 +22,10 @@ const IGNORED: &[&str] = &[
     "created_time",
     "accessed_time",
     "last_used_at",
+    "rotated_at",
+    "old_key_hint",
+    "old_key_ends_at",
+    "old_key_used_at",
     "model_limits_enabled",
 ];
 /// Fields of similar servers that would mean something, were they not empty.

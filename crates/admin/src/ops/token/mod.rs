@@ -2,9 +2,11 @@
 //! is its hash, and the key itself encrypted for asking upstreams about tasks.
 
 mod input;
+mod rotate;
 mod write;
 
 pub use input::TokenInput;
+pub use rotate::{GRACE_SECONDS, MAX_GRACE_SECONDS, end_old_key, read_grace, rotate};
 pub use write::{Created, change_many, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
@@ -18,7 +20,8 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
      used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
-     created_at, updated_at, last_used_at";
+     created_at, updated_at, last_used_at, rotated_at, old_key_hint, old_key_ends_at, \
+     old_key_used_at";
 
 /// Most keys that are named at once: more than a page has.
 const MAX_NAMES: usize = 200;
@@ -69,10 +72,21 @@ pub struct TokenView {
     pub updated_at: i64,
     /// When it was last used, to a minute; `null`: never.
     pub last_used_at: Option<i64>,
+    /// When it was last given a new secret, in seconds since 1970; `null`: never.
+    pub rotated_at: Option<i64>,
+    /// First and last characters of the secret before, while that is good, too; `null`: none is.
+    pub old_key_hint: Option<String>,
+    /// Until when the secret before is good, in seconds since 1970; `null`: none is.
+    pub old_key_ends_at: Option<i64>,
+    /// When the secret before was last used since it was replaced, to a minute; `null`: not since.
+    pub old_key_used_at: Option<i64>,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
     let ends: Option<UnixMs> = row.get("expired_at")?;
+    let old_ends: Option<UnixMs> = row.get("old_key_ends_at")?;
+    let old_ends = old_ends.filter(|ends| *ends > now);
+    let old_used: Option<UnixMs> = row.get("old_key_used_at")?;
     Ok(TokenView {
         id: row.get("id")?,
         user_id: row.get("user_id")?,
@@ -92,6 +106,10 @@ fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
         last_used_at: row.get::<Option<UnixMs>>("last_used_at")?.map(exact::seconds),
+        rotated_at: row.get::<Option<UnixMs>>("rotated_at")?.map(exact::seconds),
+        old_key_hint: old_ends.map(|_| row.get("old_key_hint")).transpose()?,
+        old_key_ends_at: old_ends.map(exact::seconds),
+        old_key_used_at: old_ends.and(old_used).map(exact::seconds),
     })
 }
 
@@ -220,6 +238,34 @@ pub async fn names(
         }
     }
     Ok(names)
+}
+
+/// The key of this number, or of this name; for the command line.
+///
+/// # Errors
+/// When there is none, when several have this name, or the database fails.
+pub async fn find(
+    state: &AdminState,
+    actor: &Actor,
+    name_or_id: &str,
+) -> Result<TokenView, AdminError> {
+    if let Ok(id) = name_or_id.parse() {
+        return get(state, actor, KeyId(id)).await;
+    }
+    let sql = "SELECT id FROM tokens WHERE name = $1 ORDER BY id LIMIT 5";
+    let rows = state.db.read(sql, &[name_or_id.into()]).await?;
+    let ids: Result<Vec<KeyId>, StoreError> = rows.iter().map(|row| row.get("id")).collect();
+    match ids?.as_slice() {
+        [] => Err(not_found()),
+        [id] => get(state, actor, *id).await,
+        ids => {
+            let ids = ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
+            Err(AdminError::conflict(
+                format!("多个令牌叫这个名称, 请用编号: {ids}"),
+                format!("several keys have this name; say the number: {ids}"),
+            ))
+        }
+    }
 }
 
 fn not_found() -> AdminError {

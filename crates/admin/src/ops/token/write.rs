@@ -217,7 +217,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: KeyId) -> Result<(), 
     write(state, statement, actor, id, told, details).await
 }
 
-async fn write(
+pub(super) async fn write(
     state: &AdminState,
     statement: Statement,
     actor: &Actor,
@@ -233,7 +233,11 @@ async fn write(
 }
 
 /// A key that the actor may change.
-async fn reached(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenView, AdminError> {
+pub(super) async fn reached(
+    state: &AdminState,
+    actor: &Actor,
+    id: KeyId,
+) -> Result<TokenView, AdminError> {
     let token = get(state, actor, id).await?;
     user::require_reach(state, actor, token.user_id).await?;
     Ok(token)
@@ -257,7 +261,7 @@ fn check_group(actor: &Actor, input: &TokenInput, own: &str) -> Result<(), Admin
     }
 }
 
-fn sealed(state: &AdminState, key: &str) -> Result<Value, AdminError> {
+pub(super) fn sealed(state: &AdminState, key: &str) -> Result<Value, AdminError> {
     let sealed = state.sealer.seal(TOKEN_KEY, key.as_bytes());
     Ok(sealed.map_err(|e| AdminError::System(e.to_string()))?.into())
 }

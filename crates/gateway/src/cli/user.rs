@@ -7,6 +7,7 @@ use admin::ops::access_token;
 use admin::ops::user::{self, MovementInput, UserInput, UserView};
 use clap::{Subcommand, ValueEnum};
 use domain::Quota;
+use ledger::Moved;
 use std::process::ExitCode;
 
 /// Users and their balances.
@@ -64,6 +65,16 @@ pub(super) enum Command {
         /// `X-Request-Id` of a charged call: the quota is given back to it, and counts as unspent.
         #[arg(long, value_name = "REQUEST_ID")]
         refund_of: Option<String>,
+    },
+    /// Move back what a line of the log moved, once: a deposit, an adjustment or a refund.
+    Reverse {
+        /// Name or id.
+        user: String,
+        /// Number of the line.
+        line: i64,
+        /// Why, for the log.
+        #[arg(long)]
+        reason: String,
     },
     /// Say what a user may spend in a day and in a month (UTC); what is not said stays.
     Limit {
@@ -175,14 +186,13 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
             let input =
                 MovementInput { delta, reason, reference, refund_of, reversal_of, username };
             let moved = done(user::move_quota(state, actor, found.id, input).await)?;
-            let balance = moved.balance.0;
-            let before = if moved.repeated { balance } else { balance - delta.0 };
-            let note = if moved.repeated { " (moved before, under this reference)" } else { "" };
-            let (before, after) = (out::quota(before), out::quota(balance));
-            out::line(format_args!(
-                "user {} {}: {before} → {after}{note}",
-                found.id, found.username
-            ));
+            show_moved(&found, delta, &moved, "moved before, under this reference");
+        }
+        Command::Reverse { user, line, reason } => {
+            let found = done(user::find(state, &user).await)?;
+            let (delta, moved) =
+                done(user::reverse_line(state, actor, found.id, line, reason).await)?;
+            show_moved(&found, delta, &moved, "this line was reversed before");
         }
         Command::Recount { user } => {
             let found = done(user::find(state, &user).await)?;
@@ -207,6 +217,14 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn show_moved(user: &UserView, delta: Quota, moved: &Moved, repeated: &str) {
+    let balance = moved.balance.0;
+    let before = if moved.repeated { balance } else { balance - delta.0 };
+    let note = if moved.repeated { format!(" ({repeated})") } else { String::new() };
+    let (before, after) = (out::quota(before), out::quota(balance));
+    out::line(format_args!("user {} {}: {before} → {after}{note}", user.id, user.username));
 }
 
 async fn set_status(context: &CommandContext, name: &str, enabled: bool) -> anyhow::Result<()> {

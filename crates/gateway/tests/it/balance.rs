@@ -4,6 +4,63 @@ use crate::world::{Money, World, by_use, fixed};
 use testkit::{Gate, Reply, TestDb, json, on_both_databases};
 
 on_both_databases! {
+    async fn a_line_is_reversed_by_a_command(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let (ann, bob) = (world.payer(1_000).await, world.payer(1_000).await);
+        let name = |id: i64| format!("SELECT username FROM users WHERE id = {id}");
+        let (ann_name, bob_name) = (
+            world.db.text(&name(ann.id)).await, world.db.text(&name(bob.id)).await,
+        );
+        world.server.cli_ok(&["user", "topup", &ann_name, "500", "--reason", "cash"]).await;
+        let newest = "SELECT max(id) FROM logs WHERE type = 'topup'";
+        let line = world.db.i64(newest).await.to_string();
+        let reverse = |user: &str, line: &str, reason: &str| {
+            let words = ["user", "reverse", user, line, "--reason", reason];
+            words.map(str::to_owned).to_vec()
+        };
+        let run = async |words: &[String]| {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let output = world.server.cli(&words).await;
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+        };
+        for (words, why) in [
+            (reverse(&bob_name, &line, "a slip"), "is not a deposit, an adjustment or a refund"),
+            (reverse(&ann_name, "999999", "a slip"), "is not a deposit"),
+            (reverse(&ann_name, &line, " "), "reason"),
+            (reverse("nobody", &line, "a slip"), "no such user"),
+            (reverse(&ann_name, &line, "a slip")[..4].to_vec(), "--reason"),
+        ] {
+            let (done, text) = run(&words).await;
+            assert!(!done && text.contains(why), "{words:?}: {text}");
+        }
+        assert_eq!(world.money(&ann).await.quota, 1_500);
+
+        let (done, text) = run(&reverse(&ann_name, &line, "a slip")).await;
+
+        assert!(done && text.contains("→") && !text.contains("before"), "{text}");
+        assert_eq!(world.money(&ann).await.quota, 1_000);
+        let row = world.db.row("SELECT type, delta, content FROM logs ORDER BY id DESC LIMIT 1");
+        let row = row.await;
+        assert_eq!((row.text("type"), row.i64("delta")), ("topup", -500));
+        let content = format!("reversal of line {line}: a slip (by command line)");
+        assert_eq!(row.text("content"), content);
+        let (done, text) = run(&reverse(&ann_name, &line, "a slip")).await;
+        assert!(done && text.contains("this line was reversed before"), "{text}");
+        assert_eq!(world.money(&ann).await.quota, 1_000);
+        // A refund that is reversed is charged again.
+        let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
+        call.header("X-Request-Id", "call-1").send().await.expect(200);
+        world.server.cli_ok(&["user", "topup", &ann_name, "4", "--refund-of", "call-1",
+            "--reason", "our fault"]).await;
+        let line = world.db.i64("SELECT max(id) FROM logs WHERE type = 'refund'").await;
+        let (done, text) = run(&reverse(&ann_name, &line.to_string(), "it was right")).await;
+        assert!(done, "{text}");
+        assert_eq!((world.money(&ann).await.quota, world.money(&ann).await.used), (990, 10));
+        world.close().await;
+    }
+
     async fn without_money_the_upstream_sees_nothing(db: TestDb) {
         let world = World::open(db).await;
         world.model("fixed", fixed(60), Reply::text("x")).await;

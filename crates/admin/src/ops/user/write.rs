@@ -285,6 +285,24 @@ pub async fn move_quota(
     })
 }
 
+/// Moves back what a line moved, as a movement with `reversal_of` does. Returns by how much.
+///
+/// # Errors
+/// As [`move_quota`]; when the line moved nothing of this user's that can be moved back.
+pub async fn reverse_line(
+    state: &AdminState,
+    actor: &Actor,
+    id: UserId,
+    line: i64,
+    reason: String,
+) -> Result<(Quota, Moved), AdminError> {
+    let moved: Quota = reversible(state, id, line).await?.get("delta")?;
+    let delta = Quota(moved.0.checked_neg().unwrap_or_default());
+    let input =
+        MovementInput { delta, reason, reversal_of: Some(line), ..MovementInput::default() };
+    Ok((delta, move_quota(state, actor, id, input).await?))
+}
+
 /// Moves back what a line moved, once, by a line of the same type: a deposit is no longer paid in,
 /// what was taken and comes back is no deposit, and the call of a refund costs that again.
 async fn reverse(
@@ -293,14 +311,7 @@ async fn reverse(
     id: UserId,
     (line, delta, reason): (i64, Quota, &str),
 ) -> Result<Moved, AdminError> {
-    let sql = "SELECT type, delta, request_id FROM logs \
-               WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust', 'refund') \
-                 AND delta <> 0";
-    let rows = state.db.read(sql, &[line.into(), id.into()]).await?;
-    let row = rows.first().ok_or_else(|| {
-        let en = "is not a deposit, an adjustment or a refund of this user";
-        AdminError::field("reversal_of", "不是该用户的充值、调整或退款", en)
-    })?;
+    let row = reversible(state, id, line).await?;
     let moved: Quota = row.get("delta")?;
     if moved.0.checked_neg() != Some(delta.0) {
         let en = format!("must be what the line moved, with the other sign: {}", -moved.0);
@@ -321,6 +332,18 @@ async fn reverse(
             state.ledger.refund(request_id.into(), movement).await?
         }
         _ => state.ledger.adjust(movement).await?,
+    })
+}
+
+/// A line of a user's that moved what can be moved back: its type, amount and request.
+async fn reversible(state: &AdminState, id: UserId, line: i64) -> Result<store::Row, AdminError> {
+    let sql = "SELECT type, delta, request_id FROM logs \
+               WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust', 'refund') \
+                 AND delta <> 0";
+    let rows = state.db.read(sql, &[line.into(), id.into()]).await?;
+    rows.into_iter().next().ok_or_else(|| {
+        let en = "is not a deposit, an adjustment or a refund of this user";
+        AdminError::field("reversal_of", "不是该用户的充值、调整或退款", en)
     })
 }
 

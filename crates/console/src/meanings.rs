@@ -1,9 +1,13 @@
 //! What the fields of the API mean, in Chinese: the document has it in English.
 
+mod questions;
+
 /// The meaning of a field in Chinese, by the English one; a test keeps the list whole.
 pub(crate) fn in_chinese(meaning: &str) -> Option<&'static str> {
-    let found = MEANINGS.binary_search_by(|(english, _)| (*english).cmp(meaning)).ok()?;
-    MEANINGS.get(found).map(|(_, chinese)| *chinese)
+    [MEANINGS, questions::MEANINGS].into_iter().find_map(|list| {
+        let found = list.binary_search_by(|(english, _)| (*english).cmp(meaning)).ok()?;
+        list.get(found).map(|(_, chinese)| *chinese)
+    })
 }
 
 const MEANINGS: &[(&str, &str)] = &[
@@ -12,6 +16,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ("1 open, 2 disabled, 3 redeemed.", "1 未使用, 2 禁用, 3 已兑换。"),
     ("1 user, 10 admin, 100 root.", "1 用户, 10 管理员, 100 root。"),
     ("52.", "52。"),
+    ("A call, in quota; of models priced per call.", "一次调用的价格 (额度), 限按次计费的模型。"),
+    ("A document that need not be stored.", "协议文档, 不必已保存。"),
+    (
+        "A fixed time, in seconds since 1970, which clients of OpenAI expect.",
+        "固定的时间, Unix 秒, OpenAI 的客户端需要它。",
+    ),
+    ("A million cached prompt tokens.", "每百万缓存输入 Tokens 的价格。"),
+    ("A million completion tokens.", "每百万输出 Tokens 的价格。"),
+    (
+        "A million prompt tokens, in quota; of models priced by use, other than by units alone.",
+        "每百万输入 Tokens 的价格 (额度), 限按量计费且不只按单位计价的模型。",
+    ),
     (
         "A model that an enabled channel serves, and that has a price.",
         "启用的渠道提供且有价格的一个模型。",
@@ -21,6 +37,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "启用的渠道提供而没有价格的一个模型。",
     ),
     ("A part of the name.", "名称的一部分。"),
+    (
+        "A user, by name or number: whose ratio counts, and whose group.",
+        "用户 (名称或编号): 按其倍率和分组计价。",
+    ),
     (
         "A word, or the number that similar servers give it; 0 and `all`: any.",
         "类型名, 或同类服务使用的编号; 0 和 `all` 表示任意。",
@@ -36,12 +56,30 @@ const MEANINGS: &[(&str, &str)] = &[
          the upstreams' share.",
         "客户端的全部请求, 包括没有渠道可用的; 时间是上游所占的部分。",
     ),
+    ("Always `billing_subscription`.", "固定为 `billing_subscription`。"),
     ("Always `custompass`.", "固定为 `custompass`。"),
+    ("Always `list`.", "固定为 `list`。"),
+    ("Always `model`.", "固定为 `model`。"),
+    ("Always `ok`.", "固定为 `ok`。"),
+    ("Always `task`.", "固定为 `task`。"),
+    ("Always true.", "固定为 true。"),
+    ("An enabled channel.", "一个启用的渠道。"),
+    ("An enabled key of such a user.", "这样的用户的一个启用的令牌。"),
+    ("An enabled user with a balance.", "一个有余额的启用用户。"),
     (
         "An exact decimal from 0 to 1000000 with at most 6 places.",
         "0 到 1000000 的精确小数, 最多六位小数。",
     ),
     ("As written; secrets masked.", "原样, 密钥已遮盖。"),
+    ("Ask the upstreams as well.", "同时询问上游。"),
+    ("By how much: positive adds, negative takes.", "变动的额度: 正数增加, 负数扣减。"),
+    (
+        "Calls on the node that answers in the last 15 minutes, where more than a tenth of at \
+         least 20 failed; else null.",
+        "应答的节点最近 15 分钟的调用, 至少 20 次且失败超过十分之一时才有; 否则为 null。",
+    ),
+    ("Channel that has it; not shown to users.", "执行它的渠道, 不向用户显示。"),
+    ("Channel used; not shown to users.", "所用的渠道, 不向用户显示。"),
     ("Channels that serve.", "提供服务的渠道。"),
     ("Channels that were called since the start, by number.", "启动以来调用过的渠道, 按编号。"),
     (
@@ -94,6 +132,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "From 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000.",
         "从 1 开始, 0 也是第一页。`p` 优先于 `page`。最多翻到第 10000 项。",
     ),
+    (
+        "From when they are worth nothing, in seconds since 1970; 0: never.",
+        "从何时起失效, Unix 秒; 0: 永不。",
+    ),
     ("From when, in seconds since 1970.", "起始时间, Unix 秒。"),
     (
         "From when: seconds since 1970, or an instant like 2024-01-01T12:00:00Z; 0: any.",
@@ -122,6 +164,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("How far it is, in the upstream's words.", "进度, 上游的原话。"),
     ("How it came out.", "费用的由来。"),
     ("How it ended.", "结果。"),
+    ("How its last test went; null: it was never tested.", "最近一次测试的结果; null: 从未测试。"),
+    ("How long a step is: `day` or `hour`.", "每个时间段的长度: `day` 或 `hour`。"),
     ("How long it took.", "耗时。"),
     ("How long the call took, in milliseconds.", "调用耗时, 毫秒。"),
     ("How long the call took.", "调用耗时。"),
@@ -137,8 +181,16 @@ const MEANINGS: &[(&str, &str)] = &[
         "How many are no price; with one, nothing can be saved.",
         "有误的行数; 只要有一行, 就不能保存。",
     ),
+    (
+        "How many codes the caller means: where there are more or fewer, none is disabled.",
+        "调用者认为有多少个; 数量不符时一个也不停用。",
+    ),
     ("How many differ from what is set.", "与现有价格不同的行数。"),
     ("How many enabled channels serve it.", "提供它的启用渠道数。"),
+    (
+        "How many models are named, those that cost most; 10 unless it is said.",
+        "列出费用最高的多少个模型, 不填为 10。",
+    ),
     ("How many routes it has.", "路由数。"),
     ("How many rows change.", "有变化的行数。"),
     (
@@ -148,6 +200,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("How many there are.", "总数。"),
     ("How often it was tried.", "尝试次数。"),
+    (
+        "How the upstream is asked about it, while it is unfinished.",
+        "未结束时, 向上游查询它的情况。",
+    ),
     ("In Chinese.", "中文。"),
     ("In English.", "英文。"),
     (
@@ -194,6 +250,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Its uid.", "任务的 uid。"),
     ("JSON, or a string that holds it.", "JSON, 或内容为 JSON 的字符串。"),
     ("Key that submitted it.", "提交任务的令牌。"),
+    ("Key used.", "所用的令牌。"),
     (
         "Keys that name it; others are in the group of their owner.",
         "指定该分组的令牌数; 其他令牌属于其用户的分组。",
@@ -235,19 +292,26 @@ const MEANINGS: &[(&str, &str)] = &[
         "向上游携带调用者令牌的请求头名称。",
     ),
     ("Name of the lot it was made in.", "生成批次的名称。"),
+    ("Name of the lot.", "批次的名称。"),
     (
         "Name of the lot; where its codes were renamed, the first of their names.",
         "批次的名称; 兑换码改过名的, 取其中第一个。",
     ),
     ("Name of the movement.", "该次变动的名称。"),
+    ("Name of the movement: the same again moves nothing.", "变动的名称: 同名再次提交不会变动。"),
     ("Name of the node that answers.", "应答的节点名称。"),
     ("Name of the protocol that the upstream speaks.", "上游所用协议的名称。"),
     ("Name of the protocol.", "协议名称。"),
     ("Name the owner gave it.", "所有者起的名称。"),
     ("Name to log in with.", "登录名。"),
     ("Name to show.", "显示名称。"),
+    (
+        "Names the making of this lot: the same again makes nothing.",
+        "这次生成的名称: 同名再次提交不会生成。",
+    ),
     ("Names the session, for ending it.", "会话的标识, 用来结束它。"),
     ("Nodes that serve: their lease is valid.", "在线的节点数: 租约有效。"),
+    ("Not here: it is replaced with `POST …/rotate`.", "此处不能修改: 用 `POST …/rotate` 更换。"),
     ("Note of the operators.", "管理员的备注。"),
     ("Nothing was changed: this is what would be.", "没有修改: 这是将会发生的变化。"),
     ("Nothing was decided: this is what would be.", "没有处理: 这是将会发生的变化。"),
@@ -256,10 +320,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Number of the delivery.", "投递编号。"),
     ("Number of the endpoint.", "回调地址编号。"),
     ("Number of the key.", "令牌编号。"),
+    (
+        "Number of the line that this reverses: `delta` is what it moved, with the other sign.",
+        "要冲正的流水编号: `delta` 是其变动的相反数。",
+    ),
     ("Number of the line.", "流水编号。"),
     ("Number of the task.", "任务编号。"),
     ("Number of the user.", "用户编号。"),
     ("One for each step, also where there was none.", "每个时间段一项, 没有用量的也列出。"),
+    (
+        "One's own password; not needed in the first ten minutes after the login.",
+        "自己的密码; 登录后十分钟内可不填。",
+    ),
     ("Only the balance of the user limits this key.", "该令牌只受用户余额限制。"),
     (
         "Only what is older than this number: the way on where pages end.",
@@ -267,9 +339,16 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Open holds.", "未结的预扣数。"),
     ("Over how many it was decided, or can be.", "已处理或可以处理的任务数。"),
+    (
+        "Over how many minutes the sums are: from 1 to 180; 60 unless it is said.",
+        "合计最近多少分钟: 1 到 180, 不填为 60。",
+    ),
     ("Owner.", "所有者。"),
     ("Paid calls settled.", "已结算的计费调用数。"),
+    ("Path of the call; left out: the one that costs least.", "调用的路径; 不填: 费用最低的一个。"),
     ("Pause by itself when it keeps failing.", "持续失败时自动暂停。"),
+    ("Price of a call, in quota.", "每次调用的价格 (额度)。"),
+    ("Price of a prompt token, in quota.", "每个输入 Token 的价格 (额度)。"),
     (
         "Prices of counted units before the ratios of group and user, in quota: an object by \
          unit; `null`: none.",
@@ -283,6 +362,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "Reference of that lot, by which it is found; empty: made with plain SQL.",
         "该批次的编号, 按它查找; 空: 用 SQL 直接生成。",
     ),
+    ("Reference of the lot.", "批次的编号。"),
     ("Requests a minute; `null`: no limit of its own.", "每分钟请求数; `null`: 没有单独的限制。"),
     ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
     ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
@@ -296,13 +376,20 @@ const MEANINGS: &[(&str, &str)] = &[
         "That reply, as far as it was kept; for administrators.",
         "该应答中保留的部分, 供管理员查看。",
     ),
+    (
+        "The administrator below root who decided where it sends keys: keys of other \
+         administrators, and root's, are not sent there. Null: root decided.",
+        "决定它把令牌发往何处的管理员 (非 root): 其他管理员和 root 的令牌不会发往那里。null: 由 root 决定。",
+    ),
     ("The amount the line is about.", "该流水涉及的金额。"),
     ("The balance at its start.", "期初余额。"),
+    ("The body; left out: that of a call that costs little.", "请求体; 不填: 费用很低的一个。"),
     (
         "The call that was answered: method and path at the upstream.",
         "得到应答的调用: 在上游的方法和路径。",
     ),
     ("The cause; not shown to users.", "原因, 不向用户显示。"),
+    ("The channel that was asked last; not shown to users.", "最后调用的渠道, 不向用户显示。"),
     ("The channel's models.", "渠道的模型。"),
     ("The channel.", "渠道。"),
     ("The channels that name it.", "引用它的渠道。"),
@@ -311,19 +398,62 @@ const MEANINGS: &[(&str, &str)] = &[
          `UPSTREAM_ENVELOPE`: the upstream's own error was passed on.",
         "客户端看到的错误码; `UPSTREAM_STATUS` 和 `UPSTREAM_ENVELOPE` 表示原样返回了上游的错误。",
     ),
+    ("The code.", "兑换码。"),
+    ("The field that the list is sorted by.", "排序所用的字段。"),
     ("The first 500 characters of the reply, without the key.", "应答的前 500 个字符, 不含密钥。"),
+    ("The first paid call.", "第一次计费调用。"),
     ("The first second after it.", "该月之后的第一秒。"),
+    (
+        "The group whose ratio counts; unless it is said, that of `user`.",
+        "按其倍率计价的分组; 不填: `user` 的分组。",
+    ),
+    ("The group.", "分组。"),
     ("The groups that have a ratio, or that a channel names.", "有倍率或被渠道提到的分组。"),
+    ("The key itself, `sk-…`. It is shown this once.", "令牌本身, `sk-…`, 只显示这一次。"),
+    ("The key.", "令牌。"),
+    (
+        "The last line of the log that is known: those behind it are counted at the start.",
+        "已知的最后一条日志: 开始时会统计其后的条数。",
+    ),
+    ("The last one that was made since the node's start.", "节点启动以来最近一次核对。"),
+    ("The last uid of the page before.", "上一页最后一个 uid。"),
     ("The model asked for.", "请求的模型。"),
+    ("The model that is called.", "要调用的模型。"),
     ("The model, or the pattern that channels serve.", "模型, 或渠道提供的通配名。"),
+    ("The model, with its slashes as they are.", "模型名, 斜杠保持原样。"),
     ("The model.", "模型。"),
+    ("The most lines.", "最多多少行。"),
+    ("The most tasks of a page.", "每页最多多少个任务。"),
+    (
+        "The most that a call priced by use may charge, before the ratios of group and user; \
+         `null`: no bound.",
+        "按量计费的一次调用最多收取多少 (未乘分组和用户倍率); `null`: 没有上限。",
+    ),
+    (
+        "The name that the caller takes the user to have: with another nothing moves.",
+        "调用者认为的用户名: 不符时不变动。",
+    ),
+    ("The new password, eight characters at least.", "新密码, 至少八个字符。"),
+    ("The one of this name alone.", "只看这个名称的用户。"),
+    ("The one with this id at its upstream.", "只看上游任务 ID 为此的。"),
+    ("The password until now.", "原密码。"),
+    ("The password, eight characters at least.", "密码, 至少八个字符。"),
+    ("The password.", "密码。"),
     ("The patterns of its routes. Lists leave them out.", "路由的模式。列表中省略。"),
     (
         "The protocol that it is called by: that of the channel that is tried first.",
         "调用所用的协议: 最先尝试的渠道的协议。",
     ),
+    ("The protocol's name, where there is no document.", "协议名称, 没有文档时使用。"),
+    ("The reply's body, if it is to be read as well.", "应答体, 需要一并读取时填写。"),
+    ("The reply's header `content-type`.", "应答的 `content-type` 头。"),
+    ("The reply's headers, one a line: `NAME: VALUE`.", "应答的头, 每行一个: `NAME: VALUE`。"),
+    ("The request's headers, one a line: `NAME: VALUE`.", "请求的头, 每行一个: `NAME: VALUE`。"),
     ("The route.", "路由。"),
     ("The rows.", "各行。"),
+    ("The same as `channel_id`.", "同 `channel_id`。"),
+    ("The same as `model`.", "同 `model`。"),
+    ("The same as `token_name`.", "同 `token_name`。"),
     ("The same in English.", "同上, 英文。"),
     ("The same of 95 in a hundred.", "同上, 95% 的请求。"),
     (
@@ -341,16 +471,32 @@ const MEANINGS: &[(&str, &str)] = &[
     ("The sum of their amounts.", "金额之和。"),
     ("The sums are of so many minutes before now.", "合计的是最近这么多分钟。"),
     ("The sums, one a type.", "合计, 每种类型一项。"),
+    (
+        "The table: a line of names, then a line for each model.",
+        "表格: 一行列名, 然后每个模型一行。",
+    ),
+    ("The task's number, uid, or upstream's id.", "任务的编号、uid 或上游任务 ID。"),
+    ("The task's uid.", "任务的 uid。"),
+    ("The upstream's id; `null` until it is known.", "上游的任务 ID; 未知时为 `null`。"),
     ("The upstream's id; empty until it is known.", "上游的任务 ID; 未知时为空。"),
+    (
+        "The upstream's key, which is never shown; left out of a change: as it is.",
+        "上游的密钥, 不会显示; 修改时不填: 保持不变。",
+    ),
     ("The upstream's own word.", "上游自己的状态词。"),
     ("The user's name now.", "用户现在的名称。"),
     ("The user.", "用户。"),
     ("The version of its program.", "程序版本。"),
     ("Their name at the time.", "当时的用户名。"),
     ("Their name.", "用户名。"),
+    ("Their numbers.", "它们的编号。"),
     (
         "There is no price: calls are free, or refused, as `CUSTOM_PASS_UNPRICED` says.",
         "没有价格: 调用免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定。",
+    ),
+    (
+        "They are told when the balance falls below it; `null`: never.",
+        "余额低于它时提醒; `null`: 不提醒。",
     ),
     (
         "They were told, and the balance has not risen above it since.",
@@ -358,6 +504,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("This run of its process.", "该进程的本次运行。"),
     ("This run of the process.", "进程的本次运行。"),
+    ("Those in this state, by its number.", "只看此状态 (编号) 的。"),
+    ("Those of keys of this name.", "只看此名称的令牌的。"),
+    ("Those of the call with this `X-Request-Id`.", "只看此 `X-Request-Id` 的调用的。"),
+    ("Those of the channel of this number.", "只看此编号的渠道的。"),
+    ("Those of the key of this number.", "只看此编号的令牌的。"),
+    ("Those of the lot with this reference.", "只看此编号的批次的。"),
+    ("Those of the user of this name.", "只看此名称的用户的。"),
+    ("Those of the user of this number.", "只看此编号的用户的。"),
     (
         "Those of them that an administrator has to settle or refund: the reply to their \
          submission can't be read, and they are asked about no more.",
@@ -367,6 +521,20 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Those of them that are `submitted`.", "其中状态为 `submitted` 的。"),
     ("Those of them that are `unknown`.", "其中状态为 `unknown` 的。"),
     ("Those of them that the channel does not serve yet.", "其中渠道尚未提供的。"),
+    ("Those of this group.", "只看此分组的。"),
+    ("Those of this model.", "只看此模型的。"),
+    ("Those of this name.", "只看此名称的。"),
+    ("Those of this role: 1, 10 or 100.", "只看此角色的: 1、10 或 100。"),
+    (
+        "Those that are `pending`, `delivered` or `failed`.",
+        "只看 `pending`、`delivered` 或 `failed` 的。",
+    ),
+    ("Those that failed with this code.", "只看以此错误码失败的。"),
+    (
+        "Those with this status, or with all that are `unfinished` or `undecided`.",
+        "只看此状态的, 或全部 `unfinished`、`undecided` 的。",
+    ),
+    ("Those with this tag.", "只看此标签的。"),
     (
         "Timeout, retries, proxy (without its password), estimate, concurrency.",
         "超时、重试、代理 (不含密码)、预估、并发。",
@@ -399,171 +567,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "余额低于零的用户, 其调用会被拒绝。",
     ),
     ("Webhooks that were disabled because they failed.", "因失败而被停用的回调地址。"),
-    ("What is charged of it.", "从中收取的金额。"),
-    ("What is held before a call priced by use.", "按量计费的调用预扣多少。"),
-    ("What is held before it.", "调用前预扣多少。"),
-    (
-        "What is put aside now for calls and tasks under way, while the month lasts: the \
-         balance is `closing` less this.",
-        "当月进行中的调用和任务的预扣: 余额等于 `closing` 减去它。",
-    ),
-    ("What is read of the request.", "从请求中读到的内容。"),
-    ("What it does.", "作用。"),
-    ("What it found.", "核对结果。"),
-    ("What it hears of; empty: all.", "订阅的事件; 空: 全部。"),
-    ("What it held at first.", "最初的预扣。"),
-    ("What it holds, or was charged in the end.", "预扣的金额, 或最终的费用。"),
-    ("What it is called in Chinese.", "中文名称。"),
-    ("What it is called in English.", "英文名称。"),
-    ("What it is worth.", "面值。"),
-    ("What it was charged in the end.", "最终的费用。"),
-    (
-        "What its calls cost in the last 30 days, today included: of whole days in UTC. Of one \
-         price alone it is left out.",
-        "最近 30 天 (含今天, 按 UTC 整日) 其调用的费用。单独读取一个价格时没有此项。",
-    ),
-    ("What may stand there.", "允许的值。"),
-    (
-        "What moved it: `opening` and their amounts add up to `closing`.",
-        "余额的变动: `opening` 加上各项金额等于 `closing`。",
-    ),
-    ("What of it goes back to the balances.", "从中退还到余额的金额。"),
-    (
-        "What the call costs; `null` of a price of units alone, of which a call in tokens counts \
-         none.",
-        "该调用的费用; 只按单位计价时为 `null`, 因为按 Tokens 试算的调用不含这些单位。",
-    ),
-    ("What the channel serves and the upstream does not name.", "渠道提供、但上游没有列出的。"),
-    ("What the client named as the model.", "客户端所写的模型。"),
-    (
-        "What the client said it is when it logged in; empty: nothing.",
-        "登录时客户端自报的名称, 空: 没有。",
-    ),
-    (
-        "What the client was told, in Chinese; empty: the upstream's own words, or nothing.",
-        "客户端看到的说明, 中文; 空: 上游的原话, 或没有说明。",
-    ),
-    (
-        "What the last charges of the model would have been at this price.",
-        "按此价格, 该模型最近的收费应为多少。",
-    ),
-    (
-        "What the last check of the books found on the node that answers: broken rules.",
-        "应答的节点上次核对账目发现的不符之处。",
-    ),
-    (
-        "What the upstream says it has, by name; at most 2000.",
-        "上游列出的模型, 按名称, 最多 2000 个。",
-    ),
-    ("What the user can still spend.", "用户还能消耗的额度。"),
-    ("What the user has spent.", "用户已消耗的额度。"),
-    ("What they are worth together.", "它们的总价值。"),
-    ("What they cost, less what was taken back.", "费用, 已减去退还。"),
-    ("What they hold.", "它们的预扣。"),
-    ("What they put aside.", "预扣之和。"),
-    ("What this key has spent.", "该令牌已消耗的额度。"),
-    (
-        "What this key may still spend; without meaning when unlimited.",
-        "该令牌还能消耗的额度; 不限额时无意义。",
-    ),
-    (
-        "What this node added to the time of half of those for which an upstream was asked, \
-         or less, in milliseconds; null without them.",
-        "调用上游的请求中, 一半请求在本节点自身的耗时不超过此值, 单位毫秒; 没有这样的请求时为 null。",
-    ),
-    ("What those held.", "这些任务预扣的金额。"),
-    ("What to do; empty when there is nothing to do.", "如何处理; 无需处理时为空。"),
-    ("What was charged for calls through it.", "经由它的调用的费用。"),
-    ("What was counted by the reply, in meters.", "按应答计量的各项数值。"),
-    ("What was found.", "检查结果。"),
-    ("What was left at its end, or now.", "期末 (或现在) 的余额。"),
-    ("What was looked at.", "检查项。"),
-    (
-        "What was said, as it came: JSON, unless the reply to the submission can't be read.",
-        "应答原文: 一般是 JSON, 除非提交的应答无法读取。",
-    ),
-    (
-        "What went wrong, in one word: `dns`, `refused`, `tls`, `first_byte_timeout`, \
-         `status`, `reply`: the reply itself says that the call failed …",
-        "错误的代号: `dns`、`refused`、`tls`、`first_byte_timeout`、`status`、`reply` (应答本身报告失败) …",
-    ),
-    ("What went wrong, in words.", "错误说明。"),
-    ("When it began to count, in seconds since 1970.", "开始计数的时间, Unix 秒。"),
-    ("When it began, in seconds since 1970.", "开始时间, Unix 秒。"),
-    ("When it ended, in seconds since 1970.", "结束时间, Unix 秒。"),
-    ("When it ended; 0: not yet.", "结束时间; 0: 尚未结束。"),
-    ("When it ends, in seconds since 1970; -1: never.", "到期时间, Unix 秒; -1: 永不。"),
-    ("When it ends; 0: never.", "到期时间; 0: 永不。"),
-    ("When it is tried next, while it is pending.", "待投递时, 下次尝试的时间。"),
-    ("When it was last edited.", "最近修改时间。"),
-    (
-        "When it was last given a new secret, in seconds since 1970; `null`: never.",
-        "最近一次更换密钥的时间, Unix 秒; `null`: 从未。",
-    ),
-    (
-        "When it was last set through the API, in seconds since 1970.",
-        "最近一次通过 API 设置的时间, Unix 秒。",
-    ),
-    (
-        "When it was last set, in seconds since 1970; none for one that is built in.",
-        "最近设置的时间, Unix 秒; 内置的没有。",
-    ),
-    ("When it was last tried.", "最近一次尝试的时间。"),
-    (
-        "When it was last used, to a minute; `null`: never.",
-        "最近使用时间, 精确到分钟; `null`: 从未。",
-    ),
-    ("When it was last used, within a minute.", "最近使用时间, 误差一分钟以内。"),
-    (
-        "When it was made, in seconds since 1970, like all times here.",
-        "创建时间, Unix 秒; 此处的时间均如此。",
-    ),
-    ("When it was made, in seconds since 1970.", "创建时间, Unix 秒。"),
-    ("When it was made.", "创建时间。"),
-    ("When it was set, in seconds since 1970; 0: never.", "设置时间, Unix 秒; 0: 从未。"),
-    ("When it was started, in seconds since 1970.", "启动时间, Unix 秒。"),
-    ("When nobody sets it.", "默认值。"),
-    ("When something about it last changed.", "最近变化的时间。"),
-    ("When something about the task last changed.", "任务最近变化的时间。"),
-    ("When the check began, in seconds since 1970.", "核对开始的时间, Unix 秒。"),
-    (
-        "When the secret before was last used since it was replaced, to a minute; `null`: not \
-         since.",
-        "旧密钥在更换后最近一次使用的时间, 精确到分钟; `null`: 更换后没有使用过。",
-    ),
-    ("When the task ended, or the balance was seen to be low.", "任务结束或发现余额不足的时间。"),
-    ("When the upstream had taken it; 0: not yet.", "上游接受的时间; 0: 尚未。"),
-    ("When the user was last edited.", "用户最近修改时间。"),
-    ("When the user was made, in seconds since 1970.", "用户创建时间, Unix 秒。"),
-    ("When they were last told, in seconds since 1970.", "最近一次提醒的时间, Unix 秒。"),
-    ("When, in seconds since 1970.", "时间, Unix 秒。"),
-    ("When; 0: not yet.", "时间; 0: 尚未。"),
-    ("Where its facts come from.", "资料来源。"),
-    ("Where to.", "投递地址。"),
-    ("Whether a key is set.", "是否已设置密钥。"),
-    ("Whether every rule holds.", "是否全部相符。"),
-    ("Whether it can be changed while running.", "是否可在运行中修改。"),
-    ("Whether it is the one that asks.", "是否当前会话。"),
-    (
-        "Whether the address guard refuses its address as it stands: a private one that \
-         `UPSTREAM_ALLOW_NETS` does not allow. A name is judged when it is called.",
-        "地址是否会被拒绝: `UPSTREAM_ALLOW_NETS` 未允许的私有地址。域名在调用时判断。",
-    ),
-    ("Whether the month is over.", "该月是否已结束。"),
-    ("Whether the upstream answered, and not with a failure.", "上游是否已应答且没有失败。"),
-    ("Whether there is a password.", "是否设有密码。"),
-    ("Whether there is an access token for `/api`.", "是否有 `/api` 的访问令牌。"),
-    ("Whether users see it now.", "用户现在是否看到。"),
-    ("Who redeemed it; 0: nobody.", "兑换者; 0: 无人。"),
-    ("Whose balance, or who acted.", "余额所属的用户, 或操作者。"),
-    ("Whose.", "所属用户。"),
-    (
-        "Why it can't be used, if it can't: its channels answer 503 then.",
-        "无法使用时的原因: 此时其渠道应答 503。",
-    ),
-    ("Why it failed.", "失败原因。"),
-    ("Why newapi itself disabled it.", "newapi 自动停用它的原因。"),
-    ("Why the last try failed, in one word.", "最近一次失败的代号。"),
     ("Worth of a cached prompt token.", "缓存输入 Token 的倍率。"),
     ("Worth of a completion token, in prompt tokens.", "输出 Token 相对输入 Token 的倍率。"),
     ("Worth of an audio token.", "音频 Token 的倍率。"),
@@ -577,8 +580,18 @@ const MEANINGS: &[(&str, &str)] = &[
         "其他计量项相对输入 Token 的倍率: 以计量项为键的对象; `null`: 无。",
     ),
     ("`2026-11`, in UTC.", "`2026-11`, UTC。"),
+    (
+        "`X-Request-Id` of the call whose charge is given back, whole or in part.",
+        "要退还其费用 (全部或部分) 的调用的 `X-Request-Id`。",
+    ),
     ("`X-Request-Id` of the call.", "调用的 `X-Request-Id`。"),
     ("`X-Request-Id` of the submission.", "提交时的 `X-Request-Id`。"),
+    ("`asc` or `desc`.", "`asc` 或 `desc`。"),
+    (
+        "`calls`, `tasks`, or both with a comma, as it is unless it is said.",
+        "`calls`、`tasks`, 或以逗号分隔两者; 不填为两者。",
+    ),
+    ("`csv`: a table for a spreadsheet, and no envelope.", "`csv`: 供电子表格使用的表, 没有信封。"),
     (
         "`default`, `file …`, `environment …` or `runtime`.",
         "`default`、`file …`、`environment …` 或 `runtime`。",
@@ -592,6 +605,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "`pending`、`delivered` 或 `failed` (已放弃)。",
     ),
     (
+        "`settle-now`, `fail-and-refund` or `requeue`.",
+        "`settle-now`、`fail-and-refund` 或 `requeue`。",
+    ),
+    (
         "`submitted`, `processing`, `completed`, `failed`, `unknown`.",
         "`submitted`、`processing`、`completed`、`failed`、`unknown`。",
     ),
@@ -603,6 +620,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "`topup`, `precharge`, `consume`, `refund`, `adjust`, `manage`, `system`, `error`.",
         "`topup`、`precharge`、`consume`、`refund`、`adjust`、`manage`、`system`、`error`。",
     ),
+    (
+        "`whsec_` and the base64 of 24 to 64 bytes; left out: one is made.",
+        "`whsec_` 加 24 到 64 字节的 base64; 不填: 自动生成。",
+    ),
 ];
 
 #[cfg(test)]
@@ -612,18 +633,23 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_field_is_told_in_chinese() {
-        let fields = CALLS.iter().flat_map(|call| {
+    fn every_field_is_told_in_both() {
+        let mut said = BTreeSet::new();
+        for call in CALLS.iter() {
             let asked = call.places.iter().chain(&call.params);
-            asked.chain(&call.body).chain(&call.answer)
-        });
-        let said: BTreeSet<&str> = fields.map(|field| field.words.as_str()).collect();
-        let missing = said.iter().filter(|it| !it.is_empty() && in_chinese(it).is_none());
-        let missing: Vec<_> = missing.collect();
-        assert!(missing.is_empty(), "not in Chinese: {missing:#?}");
-        for (english, _) in MEANINGS {
-            assert!(said.contains(english), "no field means this any more: {english}");
+            for field in asked.chain(&call.body).chain(&call.answer) {
+                let (verb, path, name) = (&call.verb, &call.path, &field.name);
+                assert!(!field.words.is_empty(), "{verb} {path}: nothing is said of {name}");
+                said.insert(field.words.as_str());
+            }
         }
-        assert!(MEANINGS.is_sorted(), "it is searched by halves");
+        let missing: Vec<_> = said.iter().filter(|it| in_chinese(it).is_none()).collect();
+        assert!(missing.is_empty(), "not in Chinese: {missing:#?}");
+        for list in [MEANINGS, questions::MEANINGS] {
+            for (english, _) in list {
+                assert!(said.contains(english), "no field means this any more: {english}");
+            }
+            assert!(list.is_sorted(), "it is searched by halves");
+        }
     }
 }

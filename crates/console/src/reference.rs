@@ -145,13 +145,20 @@ fn fields(document: &Value, schema: &Value, depth: usize) -> Vec<FieldDoc> {
     all.extend(members.map(|(name, member)| FieldDoc {
         name: name.clone(),
         kind: kind(document, member),
-        words: line(&member["description"]),
+        words: words_of(member),
         required: required.contains(name.as_str()),
     }));
     all
 }
 
-/// The fields of a body that mean something, in the words of the reply where it has them, too.
+/// Whether words say how a value is written, and not what it means.
+fn tells_form(words: &str) -> bool {
+    let range = words.strip_prefix("From ").and_then(|rest| rest.bytes().next());
+    range.is_some_and(|first| first.is_ascii_digit() || first == b'-')
+        || ["An exact decimal", "JSON, or"].iter().any(|form| words.starts_with(form))
+}
+
+/// The fields of a body that mean something: in words of their own, or else in those of the reply.
 fn body_fields(document: &Value, schema: &Value, answer: &[FieldDoc]) -> Vec<FieldDoc> {
     let flat = schema["oneOf"].get(0).unwrap_or(schema);
     let rules = flat["allOf"].as_array().into_iter().flatten();
@@ -167,11 +174,13 @@ fn body_fields(document: &Value, schema: &Value, answer: &[FieldDoc]) -> Vec<Fie
     meant
         .map(|(name, member)| {
             let shown = answer.iter().find(|field| field.name == *name);
-            let words = shown.map(|field| field.words.clone()).unwrap_or_default();
+            let shown = shown.map(|field| field.words.clone()).filter(|words| !words.is_empty());
+            let own = line(&member["description"]);
+            let is_told = !own.is_empty() && !tells_form(&own);
             FieldDoc {
                 name: name.clone(),
                 kind: kind(document, member),
-                words: if words.is_empty() { line(&member["description"]) } else { words },
+                words: if is_told { own } else { shown.unwrap_or(own) },
                 required: required.contains(name.as_str()),
             }
         })
@@ -181,6 +190,13 @@ fn body_fields(document: &Value, schema: &Value, answer: &[FieldDoc]) -> Vec<Fie
 fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     let to = schema["$ref"].as_str().and_then(|to| document.pointer(to.strip_prefix('#')?));
     to.unwrap_or(schema)
+}
+
+/// What a field means. Of one that may be `null` it stands at what else it may be.
+fn words_of(member: &Value) -> String {
+    let ways = ["oneOf", "anyOf"].into_iter().filter_map(|name| member[name].as_array()).flatten();
+    let mut told = std::iter::once(member).chain(ways).map(|way| line(&way["description"]));
+    told.find(|words| !words.is_empty()).unwrap_or_default()
 }
 
 /// What a value is, in a word or two.
@@ -236,6 +252,23 @@ mod tests {
         assert!(field(&of("POST", "/api/channel").body, "base_url").required);
         assert!(!field(&of("PATCH", "/api/channel/{id}").body, "base_url").required);
         assert!(of("GET", "/api/token/{id}").places[0].required);
+    }
+
+    /// What may be `null`, or is another type of ours, has its words within.
+    #[test]
+    fn what_may_be_nothing_has_words_too() {
+        let one = of("GET", "/api/token/{id}");
+        for (name, words) in [
+            ("rate_limit_rpm", "Requests a minute"),
+            ("daily_limit", "What may be spent in a day"),
+            ("old_key_ends_at", "Until when the secret before"),
+        ] {
+            let field = field(&one.answer, name);
+            assert!(field.words.starts_with(words), "{name}: {}", field.words);
+            assert_ne!(field.meaning(Lang::Zh), field.words, "{name}");
+        }
+        let rotate = of("POST", "/api/token/{id}/rotate");
+        assert!(field(&rotate.body, "grace_seconds").words.contains("604800"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The OpenAPI document: the route table, written out.
 
+use super::asked;
 use super::session::WRITING_GETS;
-use super::table::{ApiCall, BodyDoc, Data, Param, RequiredRole, ResponseShape, Verb};
+use super::table::{ApiCall, BodyDoc, Data, RequiredRole, ResponseShape, Verb};
 use serde_json::{Map, Value, json};
 
 /// What a call can come to besides working: status, name, and when.
@@ -87,7 +88,7 @@ fn operation(call: &ApiCall) -> Value {
     let query = call.doc.params.iter();
     parameters.extend(query.map(|param| {
         json!({ "name": param.name, "in": "query", "schema": param.schema,
-            "description": described(param) })
+            "description": asked::of_parameter(call.path, param) })
     }));
     parameters.push(json!({ "$ref": "#/components/parameters/NewApiUser" }));
     let (word, role) = match call.role {
@@ -112,7 +113,7 @@ fn operation(call: &ApiCall) -> Value {
     }
     if let Some(BodyDoc { schema, required }) = &call.doc.body {
         let mut schema = schema.clone();
-        super::asked::describe(&mut schema);
+        asked::describe(call.path, &mut schema);
         operation["requestBody"] = json!({
             "required": required,
             "content": { "application/json": { "schema": schema } },
@@ -145,29 +146,10 @@ fn path_parameters(path: &str) -> Vec<Value> {
             ),
             _ => (name, json!({ "type": "string", "minLength": 1 })),
         };
-        json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        json!({ "name": name, "in": "path", "required": true, "schema": schema,
+            "description": asked::of_place(path, name) })
     })
     .collect()
-}
-
-/// Parameters that mean the same everywhere.
-fn described(param: &Param) -> &'static str {
-    match param.name.as_str() {
-        "p" | "page" => {
-            "From 1; 0 is the first, too. `p` wins over `page`. Pages reach to item 10000."
-        }
-        "page_size" => "Items on a page: from 1 to 100; others are taken as the nearest of these.",
-        "keyword" => "A part of the name.",
-        "start_time" | "start_timestamp" => {
-            "From when: seconds since 1970, or an instant like 2024-01-01T12:00:00Z; 0: any."
-        }
-        "end_time" | "end_timestamp" => "Until when, in the same ways.",
-        "before_id" => "Only what is older than this number: the way on where pages end.",
-        "type" if param.schema["type"] == "string" => {
-            "A word, or the number that similar servers give it; 0 and `all`: any."
-        }
-        _ => "",
-    }
 }
 
 fn responses(answer: &ResponseShape) -> Value {

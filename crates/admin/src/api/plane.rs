@@ -14,17 +14,21 @@ pub(super) fn paths() -> Map<String, Value> {
     status["x-role"] = json!("anyone");
     paths.insert("/api/status".to_owned(), json!({ "get": status }));
     let page = json!([
-        { "name": "limit", "in": "query", "schema": { "type": "integer" } },
-        { "name": "after", "in": "query", "schema": { "type": "string" } },
+        { "name": "limit", "in": "query", "schema": { "type": "integer" },
+            "description": "The most tasks of a page." },
+        { "name": "after", "in": "query", "schema": { "type": "string" },
+            "description": "The last uid of the page before." },
     ]);
-    let one = json!([
-        { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } },
-    ]);
+    let one = |words: &str| {
+        let id = json!({ "type": "string" });
+        json!([{ "name": "id", "in": "path", "required": true, "schema": id,
+            "description": words }])
+    };
     for (path, id, summary, schema, parameters) in [
         ("/v1/models", "models", "The models that this key may call", models(), json!([])),
-        ("/v1/models/{id}", "model", "One of them", model(), one.clone()),
+        ("/v1/models/{id}", "model", "One of them", model(), one("The model.")),
         ("/v1/tasks", "tasks", "The caller's tasks over all models, newest first", tasks(), page),
-        ("/v1/tasks/{id}", "task", "One task, by its uid", task(), one),
+        ("/v1/tasks/{id}", "task", "One task, by its uid", task(), one("The task's uid.")),
         (
             "/v1/dashboard/billing/subscription",
             "subscription",
@@ -36,7 +40,7 @@ pub(super) fn paths() -> Map<String, Value> {
             "/v1/dashboard/billing/usage",
             "usage",
             "What of it was spent, in cents",
-            object(&[("object", json!({ "const": "list" })), ("total_usage", number())]),
+            usage(),
             json!([]),
         ),
     ] {
@@ -73,6 +77,16 @@ fn object(members: &[(&str, Value)]) -> Value {
     json!({ "type": "object", "properties": properties, "required": names })
 }
 
+/// The same, each with what it means.
+fn told(members: &[(&str, Value, &str)]) -> Value {
+    let described = members.iter().map(|(name, schema, words)| {
+        let mut schema = schema.clone();
+        schema["description"] = (*words).into();
+        (*name, schema)
+    });
+    object(&described.collect::<Vec<_>>())
+}
+
 fn list(items: &Value) -> Value {
     json!({ "type": "array", "items": items })
 }
@@ -90,16 +104,20 @@ fn int() -> Value {
 }
 
 fn status() -> Value {
-    let data = [("status", json!({ "const": "ok" })), ("version", text()), ("start_time", int())];
-    object(&[("success", json!({ "const": true })), ("message", text()), ("data", object(&data))])
+    let data = told(&[
+        ("status", json!({ "const": "ok" }), "Always `ok`."),
+        ("version", text(), "The version of its program."),
+        ("start_time", int(), "When it was started, in seconds since 1970."),
+    ]);
+    object(&[("success", json!({ "const": true })), ("message", text()), ("data", data)])
 }
 
 fn model() -> Value {
-    object(&[
-        ("id", text()),
-        ("object", json!({ "const": "model" })),
-        ("created", int()),
-        ("owned_by", text()),
+    told(&[
+        ("id", text(), "The model."),
+        ("object", json!({ "const": "model" }), "Always `model`."),
+        ("created", int(), "A fixed time, in seconds since 1970, which clients of OpenAI expect."),
+        ("owned_by", text(), "Always `custompass`."),
     ])
 }
 
@@ -109,12 +127,13 @@ fn models() -> Value {
 
 fn task() -> Value {
     let words = ["submitted", "processing", "completed", "failed", "unknown"];
-    object(&[
-        ("id", json!({ "type": "string", "format": "uuid" })),
-        ("object", json!({ "const": "task" })),
-        ("task_id", json!({ "type": ["string", "integer", "null"] })),
-        ("status", json!({ "enum": words })),
-        ("created_at", int()),
+    let task_id = json!({ "type": ["string", "integer", "null"] });
+    told(&[
+        ("id", json!({ "type": "string", "format": "uuid" }), "The task's uid."),
+        ("object", json!({ "const": "task" }), "Always `task`."),
+        ("task_id", task_id, "The upstream's id; `null` until it is known."),
+        ("status", json!({ "enum": words }), "Where it stands."),
+        ("created_at", int(), "When it was made, in seconds since 1970."),
     ])
 }
 
@@ -130,13 +149,28 @@ fn tasks() -> Value {
 }
 
 fn subscription() -> Value {
-    object(&[
-        ("object", json!({ "const": "billing_subscription" })),
-        ("has_payment_method", json!({ "type": "boolean" })),
-        ("soft_limit_usd", number()),
-        ("hard_limit_usd", number()),
-        ("system_hard_limit_usd", number()),
-        ("access_until", int()),
+    let object = json!({ "const": "billing_subscription" });
+    told(&[
+        ("object", object, "Always `billing_subscription`."),
+        ("has_payment_method", json!({ "type": "boolean" }), "Always true."),
+        ("system_hard_limit_usd", number(), IN_ALL),
+        ("soft_limit_usd", number(), IN_ALL_NOW),
+        ("hard_limit_usd", number(), IN_ALL_NOW),
+        (
+            "access_until",
+            int(),
+            "When the key ends, in seconds since 1970; of one that never ends, in 2100.",
+        ),
+    ])
+}
+
+const IN_ALL: &str = "What was there in all, in dollars.";
+const IN_ALL_NOW: &str = "What was there in all, less what the limits keep back now, in dollars.";
+
+fn usage() -> Value {
+    told(&[
+        ("object", json!({ "const": "list" }), "Always `list`."),
+        ("total_usage", number(), "What of it was spent, in cents."),
     ])
 }
 

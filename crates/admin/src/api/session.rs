@@ -24,9 +24,13 @@ pub(super) const WRITING_GETS: [&str; 4] =
 /// Who has logged in.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Welcome {
+    /// Number of the user.
     id: UserId,
+    /// Name to log in with.
     username: String,
+    /// 1 user, 10 admin, 100 root.
     role: i64,
+    /// Group of the user.
     group: String,
     /// For the header `X-CSRF-Token`.
     csrf_token: String,

@@ -18,6 +18,7 @@ const PAGE_SIZE: i64 = 20;
 pub(super) struct TokenShown<'a> {
     #[serde(flatten)]
     token: &'a TokenView,
+    /// The key itself, `sk-…`. It is shown this once.
     key: &'a str,
 }
 

@@ -17,6 +17,7 @@ const PAGE_SIZE: i64 = 20;
 pub(super) struct WithSecret<'a> {
     #[serde(flatten)]
     endpoint: &'a WebhookView,
+    /// What signs: `whsec_` and the base64 of 24 to 64 bytes. It is shown this once.
     secret: &'a str,
 }
 

@@ -11,6 +11,7 @@ pub(crate) fn in_chinese(meaning: &str) -> Option<&'static str> {
 }
 
 const MEANINGS: &[(&str, &str)] = &[
+
     ("1 enabled, 2 disabled, 3 disabled automatically.", "1 启用, 2 禁用, 3 自动禁用。"),
     ("1 enabled, 2 disabled.", "1 启用, 2 禁用。"),
     ("1 open, 2 disabled, 3 redeemed.", "1 未使用, 2 禁用, 3 已兑换。"),
@@ -228,7 +229,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "Its hold, and the `Idempotency-Key` sent upstream.",
         "它的预扣, 也是发给上游的 `Idempotency-Key`。",
     ),
-    ("Its holds; nearly always one.", "它的预扣, 几乎总是一个。"),
+    (
+        "Its hold.",
+        "它的预扣。",
+    ),
+    (
+        "Its holds, the newest first; nearly always one.",
+        "它的预扣, 最新的在前; 几乎总是一个。",
+    ),
     (
         "Its lease is valid. One that is not has ended without a word, and its holds are \
          ended by others.",
@@ -490,6 +498,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("Their name at the time.", "当时的用户名。"),
     ("Their name.", "用户名。"),
     ("Their numbers.", "它们的编号。"),
+    (
+        "There are older ones: they are asked for as those before this one.",
+        "还有更早的: 以此为 `before` 查询。",
+    ),
     (
         "There is no price: calls are free, or refused, as `CUSTOM_PASS_UNPRICED` says.",
         "没有价格: 调用免费或被拒绝, 由 `CUSTOM_PASS_UNPRICED` 决定。",

@@ -79,6 +79,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "custompass_status_mapping" => ("任务状态词", "Status words of tasks"),
         "meters" => ("计量倍率", "Meters"),
         "reference" => ("变动的名称", "Name of the movement"),
+        "refund_hold" => ("退款的预扣费", "Hold that is refunded"),
         "refund_of" => ("退款的调用", "Call that is refunded"),
         "reversal_of" => ("冲正的流水", "Line that is reversed"),
         "secret" => ("签名密钥", "Secret"),

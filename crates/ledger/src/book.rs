@@ -143,7 +143,7 @@ impl Book {
             Op::Record(user_id, taken) => self.record(*user_id, taken),
             Op::Finish(finish) => self.finish(finish),
             Op::Move(movement, kind, entry) => self.movement(movement, *kind, entry),
-            Op::Refund(request_id, movement, entry) => self.refund(request_id, movement, entry),
+            Op::Refund(charge, movement, entry) => self.refund(charge, movement, entry),
             Op::Redeem(redemption, entry) => self.redeem(redemption, entry),
         }
     }

@@ -1,14 +1,18 @@
 //! Explains how one charge came about.
 
 use crate::book::HOLD_LOST;
-use domain::{ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UNKNOWN_OUTCOME, UnixMs, Usage};
+use domain::{
+    ChargeNote, FrozenPrice, HOUR_MS, Quota, Rule, UNKNOWN_OUTCOME, UnixMs, Usage, UserId,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Db, Row, StoreError, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Maximum number of lines per request.
+/// Maximum number of calls at a time.
+pub const CALLS_MAX: usize = 20;
+/// Maximum number of lines of these.
 const LINES_MAX: &str = "LIMIT 500";
 /// How long after its hold was made a call's line is searched for, by the id of the hold alone.
 const CALL_MS: i64 = HOUR_MS;
@@ -18,8 +22,10 @@ const CALL_MS: i64 = HOUR_MS;
 pub struct Explanation {
     /// `X-Request-Id` of the call.
     pub request_id: String,
-    /// Its holds; nearly always one.
+    /// Its holds, the newest first; nearly always one.
     pub holds: Vec<HoldStory>,
+    /// There are older ones: they are asked for as those before this one.
+    pub next_before: Option<Uuid>,
 }
 
 /// The history of a hold.
@@ -92,64 +98,148 @@ pub struct JournalLine {
     pub content: String,
 }
 
-/// Finds the history of a request id, a task's id at its upstream, or a hold id (for an hour after
-/// the hold was made, and of tasks for ever).
+/// Which calls are to be explained.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainRequest {
+    /// A request id, a task's id at its upstream, or a hold id (for an hour after the hold was
+    /// made, and of tasks for ever).
+    pub id: String,
+    /// This one of its calls alone.
+    pub hold_id: Option<Uuid>,
+    /// Calls of this user alone.
+    pub user_id: Option<UserId>,
+    /// Calls before this hold.
+    pub before: Option<Uuid>,
+    /// Maximum number of calls; 0: [`CALLS_MAX`].
+    pub limit: usize,
+}
+
+/// Finds the history of what was asked for, the newest calls first: clients choose request ids, and
+/// may choose the same for all their calls.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn explain(db: &Db, id: &str) -> Result<Option<Explanation>, StoreError> {
-    if let Some(found) = of_request(db, id).await? {
+pub async fn explain(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanation>, StoreError> {
+    if let Some(found) = of_request(db, asked).await? {
         return Ok(Some(found));
     }
-    match request_of(db, id).await? {
-        Some(request_id) => of_request(db, &request_id).await,
-        None => Ok(None),
+    match request_of(db, &asked.id).await? {
+        Some((request_id, hold_id)) if asked.hold_id.is_none_or(|asked| asked == hold_id) => {
+            let hold_id = Some(hold_id);
+            of_request(db, &ExplainRequest { id: request_id, hold_id, ..asked.clone() }).await
+        }
+        _ => Ok(None),
     }
 }
 
-/// The request that a hold or a task belongs to.
-async fn request_of(db: &Db, id: &str) -> Result<Option<String>, StoreError> {
+/// Whether [`explain`] would find anything.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_explained(db: &Db, id: &str, user_id: Option<UserId>) -> Result<bool, StoreError> {
+    let of_user = of_user(user_id);
+    if !id.is_empty() {
+        let sql = format!(
+            "SELECT 1 AS found WHERE EXISTS (SELECT 1 FROM logs l WHERE l.request_id = $1
+                 AND l.request_id <> '' AND l.hold_id IS NOT NULL {of_user})
+             OR EXISTS (SELECT 1 FROM holds l WHERE l.request_id = $1 {of_user})"
+        );
+        if !db.search(&sql, &[Value::Text(id.to_owned())]).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    let Some((request_id, hold_id)) = request_of(db, id).await? else { return Ok(false) };
+    let asked =
+        ExplainRequest { id: request_id, hold_id: Some(hold_id), user_id, ..Default::default() };
+    Ok(!holds_of(db, &asked, 1).await?.is_empty())
+}
+
+/// The call that a hold or a task belongs to: its request and its hold.
+async fn request_of(db: &Db, id: &str) -> Result<Option<(String, Uuid)>, StoreError> {
     let mut found = Vec::new();
     if let Ok(hold_id) = Uuid::parse_str(id) {
-        let sql = "SELECT request_id FROM holds WHERE id = $1
-            UNION ALL SELECT request_id FROM tasks WHERE uid = $1";
+        let sql = "SELECT request_id, id AS hold_id FROM holds WHERE id = $1
+            UNION ALL SELECT request_id, uid AS hold_id FROM tasks WHERE uid = $1";
         found = db.read(sql, &[Value::Uuid(hold_id)]).await?;
         if found.is_empty()
             && let Some(made_at) = made_at(hold_id)
         {
-            let sql = "SELECT request_id FROM logs
+            let sql = "SELECT request_id, hold_id FROM logs
                 WHERE hold_id = $1 AND created_at >= $2 AND created_at < $3 LIMIT 1";
             let until = Value::Time(made_at.plus_ms(CALL_MS));
             found = db.read(sql, &[Value::Uuid(hold_id), Value::Time(made_at), until]).await?;
         }
     }
     if found.is_empty() && !id.is_empty() {
-        let sql = "SELECT request_id FROM tasks WHERE task_id = $1 ORDER BY id DESC LIMIT 1";
+        let sql = "SELECT request_id, uid AS hold_id FROM tasks
+            WHERE task_id = $1 ORDER BY id DESC LIMIT 1";
         found = db.read(sql, &[Value::Text(id.to_owned())]).await?;
     }
-    found.first().map(|row| row.get("request_id")).transpose()
+    let named = |row: &Row| Ok((row.get("request_id")?, row.get("hold_id")?));
+    found.first().map(named).transpose()
 }
 
-async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, StoreError> {
-    if request_id.is_empty() {
+/// A condition of the rows `l`; a number can be nothing but digits.
+fn of_user(user_id: Option<UserId>) -> String {
+    user_id.map(|user| format!("AND l.user_id = {}", user.0)).unwrap_or_default()
+}
+
+/// The holds of a request that were asked for, the newest first.
+async fn holds_of(db: &Db, asked: &ExplainRequest, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+    let of_user = of_user(asked.user_id);
+    let mut params = vec![Value::Text(asked.id.clone())];
+    let mut which = |column: &str| {
+        params.truncate(1);
+        let named = [("=", asked.hold_id), ("<", asked.before)];
+        let named = named.into_iter().filter_map(|(sign, hold)| Some((sign, hold?)));
+        named.fold(String::new(), |which, (sign, hold)| {
+            params.push(Value::Uuid(hold));
+            format!("{which} AND {column} {sign} ${}", params.len())
+        })
+    };
+    // Holds are numbered in the order in which they were made, and so is the index.
+    let sql = format!(
+        "SELECT hold_id FROM (SELECT DISTINCT l.hold_id FROM logs l
+             WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IS NOT NULL {of_user} {}
+             ORDER BY l.hold_id DESC LIMIT {limit}) AS ended
+         UNION SELECT hold_id FROM (SELECT l.id AS hold_id FROM holds l
+             WHERE l.request_id = $1 {of_user} {}
+             ORDER BY l.id DESC LIMIT {limit}) AS open
+         ORDER BY hold_id DESC LIMIT {limit}",
+        which("l.hold_id"),
+        which("l.id"),
+    );
+    db.search(&sql, &params).await?.iter().map(|row| row.get("hold_id")).collect()
+}
+
+async fn of_request(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanation>, StoreError> {
+    if asked.id.is_empty() {
         return Ok(None);
     }
-    let params = [Value::Text(request_id.to_owned())];
-    let open = db
-        .read(
-            "SELECT h.id AS hold_id, h.user_id, h.key_id, h.model_name, h.channel_id,
-                    h.amount AS held, p.price
-             FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
-             WHERE h.request_id = $1 ORDER BY h.id LIMIT 100",
-            &params,
-        )
-        .await?;
+    let limit = if asked.limit == 0 { CALLS_MAX } else { asked.limit.min(CALLS_MAX) };
+    let mut wanted = holds_of(db, asked, limit + 1).await?;
+    let has_more = wanted.len() > limit;
+    wanted.truncate(limit);
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let places: Vec<String> = (2..wanted.len() + 2).map(|place| format!("${place}")).collect();
+    let places = places.join(", ");
+    let mut params = vec![Value::Text(asked.id.clone())];
+    params.extend(wanted.iter().map(|hold| Value::Uuid(*hold)));
+    let sql = format!(
+        "SELECT h.id AS hold_id, h.user_id, h.key_id, h.model_name, h.channel_id,
+                h.amount AS held, p.price
+         FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
+         WHERE h.request_id = $1 AND h.id IN ({places})"
+    );
+    let open = db.read(&sql, &params).await?;
     let sql = format!(
         "SELECT l.id, l.created_at, l.type, l.quota, l.delta, l.prompt_tokens,
                 l.completion_tokens, l.content, l.other, l.hold_id, l.user_id,
                 l.token_id AS key_id, l.model_name, l.channel_id, l.held, p.price
          FROM logs l LEFT JOIN price_snapshots p ON p.id = l.price_id
-         WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IS NOT NULL
+         WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IN ({places})
          ORDER BY l.id {LINES_MAX}"
     );
     let lines = db.read(&sql, &params).await?;
@@ -168,20 +258,28 @@ async fn of_request(db: &Db, request_id: &str) -> Result<Option<Explanation>, St
         };
         story.add(row, is_open && story.closed_at_ms.is_none())?;
     }
-    if stories.is_empty() {
-        return Ok(None);
-    }
-    for story in stories.values_mut() {
-        let sql = "SELECT id, fail_reason FROM tasks WHERE uid = $1";
-        if let Some(task) = db.read(sql, &[Value::Uuid(story.hold_id)]).await?.first() {
-            story.task = Some(task.get("id")?);
-            if story.state == "released" {
-                story.fail_reason = task.get("fail_reason")?;
-            }
+    add_tasks(db, &mut stories).await?;
+    Ok(Some(Explanation {
+        request_id: asked.id.clone(),
+        next_before: wanted.last().copied().filter(|_| has_more),
+        holds: stories.into_values().rev().collect(),
+    }))
+}
+
+/// The tasks that holds were made for.
+async fn add_tasks(db: &Db, stories: &mut BTreeMap<Uuid, HoldStory>) -> Result<(), StoreError> {
+    let uids: Vec<Value> = stories.keys().map(|hold| Value::Uuid(*hold)).collect();
+    let places: Vec<String> = (1..=uids.len()).map(|place| format!("${place}")).collect();
+    let sql =
+        format!("SELECT id, uid, fail_reason FROM tasks WHERE uid IN ({})", places.join(", "));
+    for task in db.read(&sql, &uids).await? {
+        let Some(story) = stories.get_mut(&task.get("uid")?) else { continue };
+        story.task = Some(task.get("id")?);
+        if story.state == "released" {
+            story.fail_reason = task.get("fail_reason")?;
         }
     }
-    let request_id = request_id.to_owned();
-    Ok(Some(Explanation { request_id, holds: stories.into_values().collect() }))
+    Ok(())
 }
 
 /// The beginning of a history: the hold, from its row or the first of its lines.

@@ -8,7 +8,8 @@ use crate::journal::LineKind;
 use crate::lanes::{Lanes, OpAnswer, QueuedOp};
 use crate::metrics::Metrics;
 use crate::op::{
-    Closed, Entry, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release, Settlement,
+    ChargeRef, Closed, Entry, HoldRef, HoldRequest, Moved, Movement, NewHold, Op, Release,
+    Settlement,
 };
 use crate::postgres::{Lane, LaneQueues};
 use crate::redemption::Redemption;
@@ -249,19 +250,19 @@ impl Ledger {
         self.moved(Op::Move(movement, LineKind::Adjust, entry)).await
     }
 
-    /// Refunds part of what a settled call was charged, by its `X-Request-Id`. An amount below zero
-    /// takes back what was refunded: the call costs that again.
+    /// Refunds part of what a settled call was charged. An amount below zero takes back what was
+    /// refunded: the call costs that again.
     ///
     /// # Errors
-    /// When the user has no such call, or was not charged that much, or not refunded that much, or
-    /// the reference names another movement.
+    /// When the user has no such call, or several, or was not charged that much, or not refunded
+    /// that much, or the reference names another movement.
     pub async fn refund(
         &self,
-        request_id: Arc<str>,
+        charge: impl Into<ChargeRef>,
         movement: Movement,
     ) -> Result<Moved, LedgerError> {
         let entry = entry_of(&movement);
-        self.moved(Op::Refund(request_id, movement, entry)).await
+        self.moved(Op::Refund(charge.into(), movement, entry)).await
     }
 
     /// Redeems a code. Of concurrent attempts by several users one succeeds; one who has redeemed

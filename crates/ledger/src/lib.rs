@@ -52,13 +52,16 @@ mod wanted;
 pub use audit::{AuditReport, Breach, audit};
 pub use config::{JobsConfig, LedgerConfig};
 pub use error::{CodeFault, LedgerError};
-pub use explain::{Explanation, HoldStory, JournalLine, explain};
+pub use explain::{
+    CALLS_MAX, ExplainRequest, Explanation, HoldStory, JournalLine, explain, is_explained,
+};
 pub use hold::Hold;
 pub use jobs::run_once as run_jobs_once;
 pub use ledger::{Ledger, OF_CODES, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
-    AcceptedTask, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release, Settlement,
+    AcceptedTask, ChargeRef, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release,
+    Settlement,
 };
 pub use prospect::{TaskProspect, task_prospect};
 pub use recount::recount;

@@ -4,8 +4,8 @@ use crate::book::{BatchChanges, Book, OpRefusal};
 use crate::error::{CodeFault, LedgerError};
 use crate::journal::LineKind;
 use crate::op::{
-    Closed, EndState, Entry, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold, Op,
-    OpOutcome, Release, Settlement,
+    ChargeRef, Closed, EndState, Entry, HoldRef, HoldRequest, HoldTerms, Moved, Movement, NewHold,
+    Op, OpOutcome, Release, Settlement,
 };
 use crate::redemption::{CodeRow, Redemption};
 use crate::rows::{Account, EndedHold, HoldRow, KeyLimit, MadeMovement, RowId, Rows, SettledCall};
@@ -92,7 +92,7 @@ fn deposit_op(amount: i64, reference: &str) -> Op {
 }
 
 fn refund_op(n: u128, amount: i64, reference: &str) -> Op {
-    Op::Refund(request_id(n), movement(amount), entry(reference))
+    Op::Refund(request_id(n).into(), movement(amount), entry(reference))
 }
 
 fn account(quota: i64) -> Account {
@@ -515,7 +515,7 @@ struct Stored {
     spending: [Option<Box<Spending>>; 2],
     holds: HashMap<HoldId, HoldRow>,
     ended: HashMap<HoldId, EndedHold>,
-    settled: HashMap<(UserId, Arc<str>), SettledCall>,
+    settled: HashMap<(UserId, ChargeRef), SettledCall>,
     movements: HashMap<(UserId, Arc<str>), MadeMovement>,
 }
 
@@ -568,10 +568,11 @@ impl Stored {
                         charged,
                         refunded: Quota::ZERO,
                     };
-                    self.settled.insert((USER, line.request_id.clone()), call);
+                    self.settled.insert((USER, line.request_id.clone().into()), call);
                 }
                 LineKind::Refund => {
-                    let call = self.settled.get_mut(&(USER, line.request_id.clone())).unwrap();
+                    let call =
+                        self.settled.get_mut(&(USER, line.request_id.clone().into())).unwrap();
                     call.charged = Quota(call.charged.0 + line.used_delta.0);
                     call.refunded = Quota(call.refunded.0 - line.used_delta.0);
                 }

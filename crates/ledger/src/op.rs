@@ -193,6 +193,32 @@ pub(crate) struct Entry {
     pub id: Uuid,
 }
 
+/// The charge that a refund gives back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChargeRef {
+    /// `X-Request-Id` of the call.
+    pub request_id: Arc<str>,
+    /// Which of the calls of that id: clients choose it, and may choose the same again. None: the
+    /// only one.
+    pub hold_id: Option<HoldId>,
+}
+
+impl ChargeRef {
+    /// As it is kept with the reference of the refund.
+    pub(crate) fn name(&self) -> Arc<str> {
+        match self.hold_id {
+            Some(hold) => hold.to_string().into(),
+            None => self.request_id.clone(),
+        }
+    }
+}
+
+impl From<Arc<str>> for ChargeRef {
+    fn from(request_id: Arc<str>) -> Self {
+        Self { request_id, hold_id: None }
+    }
+}
+
 /// One operation, as a lane processes it. Each is repeatable: a repetition returns the first
 /// result.
 #[derive(Clone, Debug)]
@@ -207,8 +233,8 @@ pub(crate) enum Op {
     Record(UserId, Box<AcceptedTask>),
     Finish(Box<Finish>),
     Move(Movement, LineKind, Entry),
-    /// Of a request's charge.
-    Refund(Arc<str>, Movement, Entry),
+    /// Of a charge.
+    Refund(ChargeRef, Movement, Entry),
     Redeem(Redemption, Entry),
 }
 

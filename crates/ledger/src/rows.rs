@@ -1,6 +1,6 @@
 //! The rows that the Book decides over, as a lane loads them.
 
-use crate::op::EndState;
+use crate::op::{ChargeRef, EndState};
 use crate::redemption::CodeRow;
 use crate::spending::{Day, Spending};
 use domain::{
@@ -138,7 +138,7 @@ pub(crate) struct SettledCall {
 pub(crate) struct MadeMovement {
     pub kind: String,
     pub amount: Quota,
-    /// Request whose charge it refunds, or makes due again; empty: none.
+    /// Request, or hold, whose charge it refunds, or makes due again; empty: none.
     pub refund_of: Arc<str>,
     /// Which request for the movement made it.
     pub entry: Uuid,
@@ -164,7 +164,7 @@ pub(crate) struct Rows {
     /// Holds that have ended, where that is known.
     pub ended: HashMap<HoldId, EndedHold>,
     /// Settled calls by their user and request: clients may choose request ids.
-    pub settled: HashMap<(UserId, Arc<str>), SettledCall>,
+    pub settled: HashMap<(UserId, ChargeRef), SettledCall>,
     pub movements: HashMap<(UserId, Arc<str>), MadeMovement>,
     /// Rows that don't exist. A row that is neither here nor above is locked by another session.
     pub gone: HashSet<RowId>,

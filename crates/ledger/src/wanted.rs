@@ -1,6 +1,6 @@
 //! Which rows a batch needs.
 
-use crate::op::Op;
+use crate::op::{ChargeRef, Op};
 use crate::rows::Rows;
 use domain::{HoldId, KeyId, RedemptionId, TaskUid, UserId};
 use foldhash::HashSet;
@@ -19,8 +19,8 @@ pub(crate) struct RowsNeeded {
     pub codes: Vec<RedemptionId>,
     pub tasks: Vec<TaskUid>,
     pub references: Vec<(UserId, Arc<str>)>,
-    /// Requests whose charge is partly refunded.
-    pub refunded: Vec<(UserId, Arc<str>)>,
+    /// Charges that are partly refunded.
+    pub refunded: Vec<(UserId, ChargeRef)>,
     /// The requests of holds to settle: where a hold is gone, its line is searched for.
     pub settling: Vec<(HoldId, Arc<str>)>,
 }
@@ -45,8 +45,8 @@ impl RowsNeeded {
                     wanted.settling.push((hold.hold_id, terms.request_id.clone()));
                     wanted.keys.extend(terms.key_is_limited.then_some(terms.key_id));
                 }
-                Op::Refund(request_id, movement, _) => {
-                    wanted.refunded.push((movement.user_id, request_id.clone()));
+                Op::Refund(charge, movement, _) => {
+                    wanted.refunded.push((movement.user_id, charge.clone()));
                 }
                 Op::Redeem(redemption, _) => wanted.codes.push(redemption.id),
                 _ => {}

@@ -8,6 +8,7 @@ mod support;
 
 use domain::{NodeId, Quota, UserId};
 use ledger::{Hold, KeptReply, LedgerError, Movement, Release, Settlement};
+use std::sync::Arc;
 use support::TestLedger;
 use testkit::{TestDb, on_both_databases};
 use uuid::Uuid;
@@ -37,7 +38,8 @@ on_both_databases! {
             (node.user(100).await, node.user(100).await, node.user(100).await);
         drop(named_call(&node, ann, "r1", 40).await);
         drop(named_call(&node, bob, "r1", 9).await);
-        let refund = |user, amount| node.ledger.refund("r1".into(), movement(user, amount));
+        let refund =
+            |user, amount| node.ledger.refund(Arc::<str>::from("r1"), movement(user, amount));
         let at_once = tokio::join!(refund(ann, 30), refund(bob, 9), refund(eve, 1));
         assert_eq!(at_once.0.unwrap().balance, Quota(90));
         assert_eq!(at_once.1.unwrap().balance, Quota(100));
@@ -55,7 +57,7 @@ on_both_databases! {
         drop(named_call(&node, ann, "r1", 40).await);
         let refund = || {
             let once = Movement { reference: Some("back-1".into()), ..movement(ann, 30) };
-            node.ledger.refund("r1".into(), once)
+            node.ledger.refund(Arc::<str>::from("r1"), once)
         };
         let (first, second) = tokio::join!(refund(), refund());
         let repeated = [first.unwrap(), second.unwrap()].map(|moved| moved.repeated);
@@ -63,7 +65,7 @@ on_both_databases! {
         // The same name and amount for another call is another movement.
         drop(named_call(&node, ann, "r2", 30).await);
         let once = Movement { reference: Some("back-1".into()), ..movement(ann, 30) };
-        let other = node.ledger.refund("r2".into(), once).await;
+        let other = node.ledger.refund(Arc::<str>::from("r2"), once).await;
         assert!(matches!(other, Err(LedgerError::ReferenceTaken)), "{other:?}");
         assert_eq!(node.balance(ann).await, (60, 40));
         node.close().await;

@@ -11,6 +11,7 @@ use ledger::{EndState, LedgerError, Movement, Release, Settlement};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use std::sync::Arc;
 use support::TestLedger;
 use testkit::on_both_databases;
 
@@ -233,7 +234,7 @@ on_both_databases! {
         assert_eq!(refund(15).await.unwrap().balance, Quota(75));
         assert_eq!(node.balance(user).await, (75, 25));
         assert!(matches!(refund(26).await, Err(LedgerError::Overflow)));
-        let unknown = node.ledger.refund("never".into(), movement(user, 1)).await;
+        let unknown = node.ledger.refund(Arc::<str>::from("never"), movement(user, 1)).await;
         assert!(matches!(unknown, Err(LedgerError::UnknownHold)));
         node.close().await;
     }

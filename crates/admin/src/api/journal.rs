@@ -11,6 +11,7 @@ use crate::{Actor, AdminError, AdminState, PageRequest, Query};
 use axum::body::Body;
 use axum::extract::State;
 use futures_util::{StreamExt, stream};
+use ledger::ExplainRequest;
 
 const PAGE_SIZE: i64 = 20;
 
@@ -164,6 +165,8 @@ pub(super) async fn explain(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,
     PathName(id): PathName,
+    QueryParams(query): QueryParams,
 ) -> ApiResult {
-    one(proofs::explain(&state, &actor, &id).await?)
+    let asked = ExplainRequest { id, ..proofs::read_explained(&query)? };
+    one(proofs::explain(&state, &actor, asked).await?)
 }

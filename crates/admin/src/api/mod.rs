@@ -28,7 +28,7 @@ mod webhook;
 
 use crate::ops::ability::{AbilityInput, AbilityView};
 use crate::ops::attention::Attention;
-use crate::ops::audit::{AuditRun, AuditState, CleanAudit};
+use crate::ops::audit::{AuditRun, AuditState, CleanAudit, read_explained};
 use crate::ops::batch::{BatchRequest, BatchResult};
 use crate::ops::channel::{
     ChannelFilter, ChannelInput, ChannelReach, ChannelView, NodeTraffic, Probe, UpstreamModels,
@@ -430,7 +430,7 @@ fn own() -> CallTable {
         .get(
             "/api/audit/explain/{request}",
             journal::explain,
-            one::<Explanation>("How a charge came about"),
+            one::<Explanation>("How a charge came about").filters(read_explained),
         );
     tasks(own_usage(keys(table)))
 }

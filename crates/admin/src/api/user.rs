@@ -131,11 +131,13 @@ pub(super) fn read_movement(mut fields: Fields) -> Result<MovementInput, AdminEr
     let delta = fields.required("delta", delta)?;
     let reason = fields.text("reason")?.unwrap_or_default();
     let (reference, refund_of) = (fields.text("reference")?, fields.text("refund_of")?);
+    let refund_hold = fields.text("refund_hold")?;
     let reversal_of = fields.int("reversal_of")?;
     let username = fields.text("username")?;
     fields.finish(&[], &[])?;
     let delta = Quota(delta);
-    Ok(MovementInput { delta, reason, reference, refund_of, reversal_of, username })
+    let charge = user::refunded_charge(refund_of, refund_hold.as_deref())?;
+    Ok(MovementInput { delta, reason, reference, refund_of: charge, reversal_of, username })
 }
 
 pub(super) async fn renew_access_token(

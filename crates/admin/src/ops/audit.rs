@@ -1,8 +1,8 @@
 //! Proofs: that no quota was lost, and how one charge came about.
 
-use crate::{Actor, AdminError, AdminState, exact};
+use crate::{Actor, AdminError, AdminState, Query, exact};
 use domain::{Fault, UnixMs};
-use ledger::{AuditReport, Explanation};
+use ledger::{AuditReport, ExplainRequest, Explanation};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use utoipa::ToSchema;
@@ -185,34 +185,57 @@ pub fn last_clean(state: &AdminState) -> Option<CleanAudit> {
     Some(CleanAudit { at: run.at })
 }
 
-/// How the charge of a request, or of a hold, came about. Users see their own, without our inner
-/// numbers: a request id is the client's choice, and others may have chosen the same.
+/// How the charges of a request, or of a hold, came about, the newest first. Users see their own,
+/// without our inner numbers: a request id is the client's choice, and others may have chosen the
+/// same.
 ///
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn explain(
     state: &AdminState,
     actor: &Actor,
-    id: &str,
+    asked: ExplainRequest,
 ) -> Result<Explanation, AdminError> {
-    let not_found = || AdminError::not_found("记录", "request or hold");
-    if id.is_empty() || id.chars().count() > MAX_ID_CHARS || id.contains('\0') {
-        return Err(not_found());
+    if !may_be_id(&asked.id) {
+        return Err(not_explained());
     }
-    let found = ledger::explain(&state.db, id).await?;
-    found.and_then(|story| visible(actor, story)).ok_or_else(not_found)
-}
-
-/// What the actor may see of it.
-fn visible(actor: &Actor, mut story: Explanation) -> Option<Explanation> {
+    let user_id = (!actor.is_admin()).then_some(actor.user_id);
+    let asked = ExplainRequest { user_id: user_id.or(asked.user_id), ..asked };
+    let mut story = ledger::explain(&state.db, &asked).await?.ok_or_else(not_explained)?;
     if !actor.is_admin() {
-        story.holds.retain(|hold| hold.user_id == actor.user_id.0);
         for hold in &mut story.holds {
             hold.channel_id = None;
         }
-        if story.holds.is_empty() {
-            return None;
-        }
     }
-    Some(story)
+    Ok(story)
+}
+
+/// Whether [`explain`] finds anything, at less work.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_explained(state: &AdminState, actor: &Actor, id: &str) -> Result<bool, AdminError> {
+    let user_id = (!actor.is_admin()).then_some(actor.user_id);
+    Ok(may_be_id(id) && ledger::is_explained(&state.db, id, user_id).await?)
+}
+
+fn not_explained() -> AdminError {
+    AdminError::not_found("记录", "request or hold")
+}
+
+fn may_be_id(id: &str) -> bool {
+    !id.is_empty() && id.chars().count() <= MAX_ID_CHARS && !id.contains('\0')
+}
+
+/// Which of the calls of an id a query asks for; the id itself is the caller's to add.
+///
+/// # Errors
+/// When the id of a hold is none.
+pub fn read_explained(query: &Query) -> Result<ExplainRequest, AdminError> {
+    let hold = |name: &str| {
+        let wrong = |_| AdminError::field(name, "不是预扣费的编号", "is not the id of a hold");
+        query.text(name).map(|text| uuid::Uuid::parse_str(text).map_err(wrong)).transpose()
+    };
+    let (hold_id, before) = (hold("hold")?, hold("before")?);
+    Ok(ExplainRequest { hold_id, before, ..ExplainRequest::default() })
 }

@@ -6,6 +6,7 @@ use domain::{ChannelId, KeyId, Quota, UserId};
 use serde::Serialize;
 use store::{Value, patterns};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// What there is already of the way to the first paid call; `null`: not yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -60,6 +61,8 @@ pub struct FirstKey {
 pub struct FirstCall {
     /// Its `X-Request-Id`.
     pub request_id: String,
+    /// Its hold.
+    pub hold_id: Option<Uuid>,
     /// The model.
     pub model_name: String,
     /// What it was charged.
@@ -76,7 +79,7 @@ const KEY: &str = "SELECT t.id, t.name FROM tokens t JOIN users u ON u.id = t.us
     ORDER BY t.id LIMIT 1";
 const PAID: &str = "SELECT 1 AS paid FROM users WHERE request_count > 0 LIMIT 1";
 /// Asked only of an installation that has just begun: among its few lines.
-const CALL: &str = "SELECT request_id, model_name, quota FROM logs
+const CALL: &str = "SELECT request_id, hold_id, model_name, quota FROM logs
     WHERE type = 'consume' AND request_id <> '' ORDER BY id LIMIT 1";
 
 /// Journals of more lines are of no installation that has just begun.
@@ -140,8 +143,9 @@ pub async fn get(state: &AdminState, actor: &Actor) -> Result<FirstSteps, AdminE
         .map(|row| Ok::<_, AdminError>(FirstKey { id: row.get("id")?, name: row.get("name")? }));
     let calls = if is_paid(state).await? { db.read(CALL, &[]).await? } else { Vec::new() };
     let call = calls.first().map(|row| {
-        let (request_id, model_name) = (row.get("request_id")?, row.get("model_name")?);
-        Ok::<_, AdminError>(FirstCall { request_id, model_name, quota: row.get("quota")? })
+        let (request_id, hold_id) = (row.get("request_id")?, row.get("hold_id")?);
+        let (model_name, quota) = (row.get("model_name")?, row.get("quota")?);
+        Ok::<_, AdminError>(FirstCall { request_id, hold_id, model_name, quota })
     });
     let (priced_model, unpriced_model) = models(state).await?;
     Ok(FirstSteps {

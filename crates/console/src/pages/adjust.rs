@@ -1,19 +1,19 @@
 //! Moving a balance: amount, reason, before and after.
 
 use super::users::must_reach;
-use super::{for_admins, large_moves};
+use super::{explain, for_admins, large_moves};
 use crate::form::{Complaint, Form};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, FormField, FormFields, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
-use crate::visit::{Handled, Here, Path, Visit, done, step};
+use crate::visit::{Handled, Here, Path, Visit, done};
 use admin::AdminError;
 use admin::ops::audit;
 use admin::ops::log::balance::recent_line;
 use admin::ops::user::{self, UserView};
 use domain::{Quota, UserId};
-use ledger::{LedgerError, Moved};
+use ledger::{ChargeRef, ExplainRequest, HoldStory, LedgerError, Moved};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/users";
@@ -69,7 +69,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String),
         reason: reason.to_owned(),
         // Sent with the form, so that a form that is sent twice moves once.
         reference: (!reference.is_empty()).then(|| reference.to_owned()),
-        refund_of: Some(visit.form.text("refund_of").to_owned()).filter(|id| !id.is_empty()),
+        refund_of: charge_of(&visit.form)?,
         reversal_of,
         username: large_moves::typed_name(visit, delta, &user.username)?,
     };
@@ -126,11 +126,22 @@ pub(super) fn reason_field<'a>(lang: Lang) -> FormField<'a> {
     ))
 }
 
+/// The call whose charge is given back.
+fn charge_of(form: &Form) -> Result<Option<ChargeRef>, AdminError> {
+    let request_id = Some(form.text("refund_of").to_owned()).filter(|id| !id.is_empty());
+    user::refunded_charge(request_id, Some(form.text("refund_hold")))
+}
+
 /// What can be given back of a call's charge; `None`: it is not known.
-async fn refundable(visit: &Visit, owner: UserId, request_id: &str) -> Option<Quota> {
-    let story = audit::explain(&visit.state, &visit.actor, request_id).await.ok()?;
-    let hold = story.holds.iter().find(|hold| hold.user_id == owner.0 && hold.charged.0 > 0)?;
-    Some(hold.cost())
+async fn refundable(visit: &Visit, owner: UserId, charge: &ChargeRef) -> Option<Quota> {
+    let asked = ExplainRequest {
+        id: charge.request_id.to_string(),
+        hold_id: charge.hold_id.map(|hold| hold.0),
+        user_id: Some(owner),
+        ..ExplainRequest::default()
+    };
+    let story = audit::explain(&visit.state, &visit.actor, asked).await.ok()?;
+    story.holds.iter().find(|hold| hold.charged.0 > 0).map(HoldStory::cost)
 }
 
 fn beyond_refund(most: Option<Quota>) -> AdminError {
@@ -181,10 +192,14 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
         None => visit.asked("reverse"),
     };
     let reverse = if reverse.parse::<i64>().is_ok() { reverse } else { "" };
-    let refund = match complaint {
-        Some(_) => visit.form.text("refund_of"),
-        None => visit.asked("refund"),
+    let (refund, hold) = match complaint {
+        Some(_) => (visit.form.text("refund_of"), visit.form.text("refund_hold")),
+        None => (visit.asked("refund"), visit.asked("hold")),
     };
+    let refund = Some(refund.to_owned()).filter(|id| !id.is_empty());
+    // What names no hold is a refund of the request, as the API has it.
+    let refund = user::refunded_charge(refund.clone(), Some(hold))
+        .or_else(|_| user::refunded_charge(refund, None))?;
     let given = signed(visit.asked("amount"));
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
@@ -196,9 +211,9 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
         "" => format!("console-{}", web::uuid_v7(visit.state.clock.now())),
         typed => typed.to_owned(),
     };
-    let most = match refund {
-        "" => None,
-        call => refundable(visit, user.id, call).await,
+    let most = match &refund {
+        None => None,
+        Some(charge) => refundable(visit, user.id, charge).await,
     };
     let add = tell!(lang, "给 {} 增加 $", "Add $ to {}", user.username);
     let take = tell!(lang, "从 {} 扣减 $", "Take $ from {}", user.username);
@@ -208,10 +223,10 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
             (parts::complaint(lang, complaint))
             (visit.then_field())
             input type="hidden" name="reference" value=(reference);
-            (what_it_is(lang, user, reverse, refund))
+            (what_it_is(lang, user, reverse, refund.as_ref()))
             (facts(visit, user))
             @if reverse.is_empty() {
-                (amount_fields(lang, &fields, (refund.is_empty(), takes), (&given, most)))
+                (amount_fields(lang, &fields, (refund.is_none(), takes), (&given, most)))
             } @else {
                 (reversed_amount(lang, takes, amount))
             }
@@ -229,12 +244,12 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
             }
         }
     };
-    let title = title(lang, (reverse, refund), &user.username);
+    let title = title(lang, (reverse, refund.is_some()), &user.username);
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
 /// What the movement is besides one by hand: the reversal of a line, or a refund.
-fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Markup {
+fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: Option<&ChargeRef>) -> Markup {
     html! {
         @if !reverse.is_empty() {
             input type="hidden" name="reversal_of" value=(reverse);
@@ -248,23 +263,28 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: &str) -> Marku
                 ))
             }
         }
-        @if !refund.is_empty() {
-            input type="hidden" name="refund_of" value=(refund);
+        @if let Some(ChargeRef { request_id, hold_id }) = refund {
+            input type="hidden" name="refund_of" value=(request_id);
+            @if let Some(hold) = hold_id {
+                input type="hidden" name="refund_hold" value=(hold);
+            }
             p.note {
                 (lang.say(
                     "退还这次调用的费用, 全部或部分: ",
                     "Gives the charge of this call back, whole or in part: "
                 ))
-                a href={ "/console/explain/" (step(refund)) } { span.mono { (refund) } }
+                a href=(explain::address_of(request_id, hold_id.map(|hold| hold.0))) {
+                    span.mono { (request_id) }
+                }
             }
         }
     }
 }
 
-fn title(lang: Lang, (reverse, refund): (&str, &str), name: &str) -> String {
-    match (reverse, refund) {
-        ("", "") => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
-        ("", _) => tell!(lang, "退还 {name} 的费用", "Refund a charge of {name}"),
+fn title(lang: Lang, (reverse, is_refund): (&str, bool), name: &str) -> String {
+    match (reverse, is_refund) {
+        ("", false) => tell!(lang, "调整 {name} 的余额", "Adjust the balance of {name}"),
+        ("", true) => tell!(lang, "退还 {name} 的费用", "Refund a charge of {name}"),
         _ => tell!(lang, "冲正 {name} 的流水", "Reverse a line of {name}"),
     }
 }

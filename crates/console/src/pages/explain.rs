@@ -5,7 +5,7 @@ use super::{recent, users};
 use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::shell::ShellPage;
-use crate::visit::{Handled, Here, PageReply, Visit, go_to, step};
+use crate::visit::{Handled, Here, PageReply, Path, Visit, go_to, step};
 use crate::{formula, notes, parts, show};
 use admin::AdminError;
 use admin::ops::log::balance;
@@ -13,8 +13,12 @@ use admin::ops::recent::{RecentCallView, RecentState};
 use admin::ops::{audit, token, user};
 use domain::{KeyId, Quota, UserId};
 use http::StatusCode;
-use ledger::{Explanation, HoldStory, JournalLine};
+use ledger::{ExplainRequest, Explanation, HoldStory, JournalLine};
 use maud::{Markup, html};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const ENTRY: &str = "/console/explain";
 
 /// Widest bar of a waterfall, in its own units.
 const WIDTH: i128 = 430;
@@ -25,87 +29,152 @@ pub(crate) async fn search(Here(visit): Here) -> Handled {
     if id.is_empty() {
         return Ok(go_to("/console/log"));
     }
-    Ok(go_to(&format!("/console/explain/{}", step(id))))
+    Ok(go_to(&address_of(id, None)))
 }
 
-/// `GET /console/explain/{id}`
-pub(crate) async fn show(
-    Here(visit): Here,
-    axum::extract::Path(id): axum::extract::Path<String>,
-) -> Handled {
-    let story = match audit::explain(&visit.state, &visit.actor, &id).await {
+/// `GET /console/explain/{id}?hold=`: a call; of several with one id, which of them.
+pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
+    let asked = ExplainRequest { id: id.clone(), ..audit::read_explained(&visit.query())? };
+    let names_hold = asked.hold_id.is_some();
+    let story = match audit::explain(&visit.state, &visit.actor, asked).await {
         Ok(story) => Some(story),
         Err(AdminError::NotFound { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    // A call of the journal is this one, whatever else has its request id.
     let request_id = story.as_ref().map_or(id.as_str(), |story| story.request_id.as_str());
     let calls = recent::of_request(&visit, request_id).await?;
     match story {
-        Some(story) => explained(&visit, &story, &calls).await,
-        None if calls.is_empty() => Ok(unknown(&visit, &id)),
+        Some(story) => match &*story.holds {
+            [hold] if story.next_before.is_none() && visit.asked("before").is_empty() => {
+                explained(&visit, &story.request_id, hold, &calls).await
+            }
+            _ => several(&visit, &story, &calls).await,
+        },
+        None if calls.is_empty() || names_hold => Ok(unknown(&visit, &id)),
         None => Ok(uncharged(&visit, &calls).await),
     }
 }
 
-/// A call that is in the journal.
-async fn explained(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -> Handled {
-    let mut parts = Vec::with_capacity(story.holds.len());
-    for hold in &story.holds {
-        // The same id may be another user's, too.
-        let mut of_owner = calls.iter().filter(|call| call.user_id == Some(UserId(hold.user_id)));
-        parts.push(receipt(visit, hold, of_owner.next()).await?);
+/// The address of the page of a call.
+pub(super) fn address_of(request_id: &str, hold: Option<Uuid>) -> String {
+    let to = format!("{ENTRY}/{}", step(request_id));
+    match hold {
+        Some(hold) => format!("{to}?hold={hold}"),
+        None => to,
     }
+}
+
+/// A call that is in the journal.
+async fn explained(
+    visit: &Visit,
+    request_id: &str,
+    hold: &HoldStory,
+    calls: &[RecentCallView],
+) -> Handled {
     let lang = visit.lang();
+    // The same id may be of other calls, too: a call that was charged is none that failed.
+    let mut of_owner = calls.iter().filter(|call| call.user_id == Some(UserId(hold.user_id)));
+    let call = of_owner.next().filter(|_| of_owner.next().is_none() && hold.charged.0 == 0);
     let body = html! {
-        @for part in parts { (part) }
+        (receipt(visit, hold, call).await?)
         // Copied, and not read out: it says once more what the page says.
-        div.sr #as-text aria-hidden="true" { (as_text(lang, story)) }
+        div.sr #as-text aria-hidden="true" { (as_text(lang, request_id, hold)) }
     };
-    let charged = story.holds.iter().find(|hold| hold.charged.0 > 0);
     let beside = html! {
-        span.mono.muted.break { (story.request_id) }
+        span.mono.muted.break { (request_id) }
         span.space {}
-        @for hold in refundable(visit, story).await? {
-            @let refund = format!("refund={}&amount={}q", step(&story.request_id), hold.cost().0);
-            a.button href={ "/console/users/" (hold.user_id) "/adjust?" (refund) } {
-                (lang.say("退款…", "Refund…"))
-            }
+        @if is_refundable(visit, hold).await? {
+            @let of = format!("refund={}&hold={}", step(request_id), hold.hold_id);
+            @let amount = hold.cost().0;
+            a.button href={
+                "/console/users/" (hold.user_id) "/adjust?" (of) "&amount=" (amount) "q"
+            } { (lang.say("退款…", "Refund…")) }
         }
         button type="button" data-copy="as-text" { (lang.say("复制为文本", "Copy as text")) }
     };
-    let is_open = story.holds.iter().any(|hold| hold.state == "held");
-    let title = match charged.is_some() || is_open {
+    let title = match hold.charged.0 > 0 || hold.state == "held" {
         true => lang.say("这笔费用的由来", "How this charge came about"),
         false => lang.say("为何没有收费", "Why nothing was charged"),
     };
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
 }
 
-/// The charges that the reader may give back, and has not yet. A refund names its call by the
-/// request's id, which clients may choose: of two charges of one user under the same id it means
-/// neither.
-async fn refundable<'a>(
-    visit: &Visit,
-    story: &'a Explanation,
-) -> Result<Vec<&'a HoldStory>, AdminError> {
-    let mut found = Vec::new();
-    if !visit.is_admin() {
-        return Ok(found);
-    }
-    let is_charge_of =
-        |hold: &HoldStory, user_id: i64| hold.state == "settled" && hold.user_id == user_id;
-    for hold in story.holds.iter().filter(|hold| hold.cost().0 > 0) {
-        let alike = story.holds.iter().filter(|other| is_charge_of(other, hold.user_id));
-        if alike.count() > 1 {
-            continue;
+/// The calls of a request id that has several, the newest first.
+async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -> Handled {
+    let lang = visit.lang();
+    let owners = story.holds.iter().map(|hold| UserId(hold.user_id));
+    let names = match visit.is_admin() {
+        true => user::names(&visit.state, &visit.actor, owners).await?,
+        false => BTreeMap::new(),
+    };
+    let keys = calls.iter().filter_map(|call| call.token_id);
+    let keys = token::names(&visit.state, &visit.actor, keys.collect::<Vec<_>>()).await?;
+    let is_first = visit.asked("before").is_empty();
+    let body = html! {
+        p.note { (lang.say(
+            "多次调用使用了同一个请求 ID (由客户端选定), 最新的在前; 每次调用各有说明。",
+            "Several calls have this request id, which clients choose; the newest stand first, and \
+             each has its own explanation.",
+        )) }
+        (calls_table(visit, story, &names))
+        @if let Some(before) = story.next_before {
+            nav.pager { a.button href=(visit.with("before", &before.to_string())) {
+                (lang.say("更早", "Older"))
+            } }
         }
-        match user::get(&visit.state, UserId(hold.user_id)).await {
-            Ok(owner) if users::reaches(visit, &owner) => found.push(hold),
-            Ok(_) | Err(AdminError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
+        @if is_first { (recent::also_here(visit, calls, &keys)) }
+    };
+    let beside = html! { span.mono.muted.break { (story.request_id) } };
+    let title = lang.say("同一请求 ID 的调用", "Calls of one request id");
+    Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
+}
+
+fn calls_table(visit: &Visit, story: &Explanation, names: &BTreeMap<UserId, String>) -> Markup {
+    let (lang, is_admin) = (visit.lang(), visit.is_admin());
+    html! {
+        div.scroll {
+            (folds(lang, &html! { table {
+                thead { tr {
+                    th { (lang.say("时间", "Time")) }
+                    @if is_admin { th.hide { (lang.say("用户", "User")) } }
+                    th { (lang.say("状态", "State")) }
+                    th.hide { (lang.say("模型", "Model")) }
+                    th.num { (lang.say("费用", "Charge")) }
+                    (parts::acts_head(lang))
+                } }
+                tbody { @for hold in &story.holds {
+                    @let (kind, word) = standing(lang, hold);
+                    @let name = names.get(&UserId(hold.user_id)).map_or("?", String::as_str);
+                    tr {
+                        td { (show::at(hold.created_at_ms / 1_000)) }
+                        @if is_admin { td.hide.cut.short title=(name) {
+                            a href={ "/console/users/" (hold.user_id) } { (name) }
+                        } }
+                        td { (parts::state(kind, word)) }
+                        td.hide.cut title=(hold.model) { (hold.model) }
+                        td.num { (show::usd(hold.cost())) }
+                        td.acts {
+                            a href=(address_of(&story.request_id, Some(hold.hold_id)))
+                                data-open="" { (lang.say("说明", "Explain")) }
+                        }
+                    }
+                } }
+            } }))
         }
     }
-    Ok(found)
+}
+
+/// Whether the reader may give back what it cost.
+async fn is_refundable(visit: &Visit, hold: &HoldStory) -> Result<bool, AdminError> {
+    if !visit.is_admin() || hold.cost().0 <= 0 {
+        return Ok(false);
+    }
+    match user::get(&visit.state, UserId(hold.user_id)).await {
+        Ok(owner) => Ok(users::reaches(visit, &owner)),
+        Err(AdminError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A call that only this node's memory knows.
@@ -209,12 +278,10 @@ fn below_zero(visit: &Visit, hold: &HoldStory, after: &[Option<Quota>]) -> Marku
 
 /// The balance after each line; none where the line is too old to say.
 async fn balances(visit: &Visit, hold: &HoldStory) -> Result<Vec<Option<Quota>>, AdminError> {
-    let mut after = Vec::with_capacity(hold.lines.len());
-    for line in &hold.lines {
-        let owner = UserId(hold.user_id);
-        after.push(balance::after_line(&visit.state, &visit.actor, owner, line.id).await?);
-    }
-    Ok(after)
+    let lines: Vec<i64> = hold.lines.iter().map(|line| line.id).collect();
+    let owner = UserId(hold.user_id);
+    let after = balance::after_lines(&visit.state, &visit.actor, owner, &lines).await?;
+    Ok(lines.iter().map(|line| after.get(line).copied()).collect())
 }
 
 async fn facts(
@@ -230,11 +297,7 @@ async fn facts(
     };
     let channel = recent::channel_link(visit, hold.channel_id).await;
     let took = hold.closed_at_ms.map(|closed| closed - hold.created_at_ms);
-    let (kind, word) = match hold.refunded.0 {
-        0 => state_of(lang, hold.state),
-        _ if hold.cost().0 > 0 => ("on", lang.say("已结算, 部分退款", "settled, refunded in part")),
-        _ => ("off", lang.say("已结算, 全部退款", "settled, and refunded")),
-    };
+    let (kind, word) = standing(lang, hold);
     let key = key_name(visit, hold).await?;
     let usage = hold.lines.iter().find(|line| line.prompt_tokens + line.completion_tokens > 0);
     Ok(html! {
@@ -352,6 +415,15 @@ fn failure(visit: &Visit, hold: &HoldStory, call: Option<&RecentCallView>) -> Ma
     }
 }
 
+/// The state of a hold, with what was given back of its charge since.
+fn standing(lang: Lang, hold: &HoldStory) -> (&'static str, &'static str) {
+    match hold.refunded.0 {
+        0 => state_of(lang, hold.state),
+        _ if hold.cost().0 > 0 => ("on", lang.say("已结算, 部分退款", "settled, refunded in part")),
+        _ => ("off", lang.say("已结算, 全部退款", "settled, and refunded")),
+    }
+}
+
 pub(super) fn state_of(lang: Lang, state: &str) -> (&'static str, &'static str) {
     let (kind, zh, en) = match state {
         "settled" => ("on", "已结算", "settled"),
@@ -454,30 +526,28 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
 }
 
 /// As `newapi explain` prints it, near enough to be pasted into a message.
-fn as_text(lang: Lang, story: &Explanation) -> String {
-    let mut text = format!("{} {}\n", lang.say("请求", "request"), story.request_id);
-    for hold in &story.holds {
-        let HoldStory { model, held, charged, refunded, .. } = hold;
-        let (_, state) = state_of(lang, hold.state);
-        let [formula, calculation] =
-            [&hold.formula, &hold.calculation].map(|text| formula::in_words(lang, text));
-        let dollars = show::usd(*charged);
-        text.push_str(&tell!(
-            lang,
-            "模型 {model}  {state}  预扣 {held} 费用 {charged} ({dollars}) 退款 {refunded}\n公式 \
-             {formula}\n{calculation}\n",
-            "model {model}  {state}  held {held} charged {charged} ({dollars}) refunded \
-             {refunded}\nformula {formula}\n{calculation}\n"
-        ));
-        if !hold.usage_note.is_empty() {
-            text.push_str(&notes::usage(lang, &hold.usage_note));
-            text.push('\n');
-        }
-        for line in &hold.lines {
-            let kind = type_word(lang, &line.kind).unwrap_or(&line.kind);
-            let content = notes::line(lang, &line.content);
-            text.push_str(&format!("  {kind} {} {} {content}\n", line.quota, line.delta));
-        }
+fn as_text(lang: Lang, request_id: &str, hold: &HoldStory) -> String {
+    let mut text = format!("{} {request_id}\n", lang.say("请求", "request"));
+    let HoldStory { model, held, charged, refunded, .. } = hold;
+    let (_, state) = state_of(lang, hold.state);
+    let [formula, calculation] =
+        [&hold.formula, &hold.calculation].map(|text| formula::in_words(lang, text));
+    let dollars = show::usd(*charged);
+    text.push_str(&tell!(
+        lang,
+        "模型 {model}  {state}  预扣 {held} 费用 {charged} ({dollars}) 退款 {refunded}\n公式 \
+         {formula}\n{calculation}\n",
+        "model {model}  {state}  held {held} charged {charged} ({dollars}) refunded \
+         {refunded}\nformula {formula}\n{calculation}\n"
+    ));
+    if !hold.usage_note.is_empty() {
+        text.push_str(&notes::usage(lang, &hold.usage_note));
+        text.push('\n');
+    }
+    for line in &hold.lines {
+        let kind = type_word(lang, &line.kind).unwrap_or(&line.kind);
+        let content = notes::line(lang, &line.content);
+        text.push_str(&format!("  {kind} {} {} {content}\n", line.quota, line.delta));
     }
     text
 }

@@ -118,11 +118,7 @@ async fn may_be_request(visit: &Visit, wanted: &str) -> Result<bool, AdminError>
     if is_ours || wanted.contains(char::is_whitespace) || wanted.len() < MIN_REQUEST_ID {
         return Ok(is_ours);
     }
-    match audit::explain(&visit.state, &visit.actor, wanted).await {
-        Ok(_) => Ok(true),
-        Err(AdminError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
+    audit::is_explained(&visit.state, &visit.actor, wanted).await
 }
 
 /// Models that are priced, or that one may call; each leads to its price.

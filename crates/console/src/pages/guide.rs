@@ -1,5 +1,6 @@
 //! The way from an empty database to the first paid call, on the first page until there is one.
 
+use super::explain;
 use super::play::{self, CallingKey};
 use crate::lang::{Lang, tell};
 use crate::parts::BACKGROUND;
@@ -237,7 +238,7 @@ async fn call_row(visit: &Visit, steps: &FirstSteps, waits: bool) -> Result<Mark
                         "第一次计费调用已到达: {}, 收取 {charge}。",
                         "The first paid call has come: {}, charged {charge}.", call.model_name)) }
                 }
-                a.button.primary href={ "/console/explain/" (step(&call.request_id)) } {
+                a.button.primary href=(explain::address_of(&call.request_id, call.hold_id)) {
                     (lang.say("这笔费用的由来", "How this charge came about"))
                 }
             }

@@ -1,12 +1,12 @@
 //! The journal of money, filtered, with sums; every charge leads to how it came about.
 
 use super::period::{self, LogPeriod};
-use super::{events, recent};
+use super::{events, explain, recent};
 use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager_with, typed};
 use crate::shell::ShellPage;
-use crate::visit::{Handled, Here, Visit, address, go_to, step};
+use crate::visit::{Handled, Here, Visit, address, go_to};
 use crate::{entered, notes, show};
 use admin::AdminError;
 use admin::ops::log::{self, LogFilter, LogView, MAX_SUM_DAYS, Statistics};
@@ -229,7 +229,8 @@ pub(super) fn channel_cell(id: Option<i64>) -> Markup {
 fn explain_cell(lang: Lang, line: &LogView) -> Markup {
     html! {
         td.acts { @if line.hold_id.is_some() && !line.request_id.is_empty() {
-            a href={ "/console/explain/" (step(&line.request_id)) } data-open="" {
+            a href=(explain::address_of(&line.request_id, line.hold_id)) data-open=""
+                title=(line.request_id) {
                 (lang.say("说明", "Explain"))
             }
         } }

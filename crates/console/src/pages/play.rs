@@ -17,7 +17,7 @@ use admin::ops::token::{self, Created, TokenInput, TokenView};
 use admin::{AdminError, PageRequest, Query};
 use domain::{KeyId, Quota, UserId};
 use http::StatusCode;
-use ledger::HoldStory;
+use ledger::{ExplainRequest, HoldStory};
 use maud::{Markup, html};
 use serde_json::json;
 
@@ -306,9 +306,12 @@ fn paths(routes: &[SpokenRoutes], models: &[&str]) -> Vec<String> {
 /// not ended is asked about again.
 pub(crate) async fn cost(Here(visit): Here, Path(id): Path<String>) -> Handled {
     let lang = visit.lang();
-    let to = format!("/console/explain/{}", step(&id));
-    let part = match audit::explain(&visit.state, &visit.actor, &id).await {
+    // Of several calls with this id it is the newest that was just made.
+    let newest = ExplainRequest { id: id.clone(), limit: 1, ..ExplainRequest::default() };
+    let part = match audit::explain(&visit.state, &visit.actor, newest).await {
         Ok(story) => {
+            let hold = story.holds.first().map(|hold| hold.hold_id);
+            let to = explain::address_of(&story.request_id, hold);
             let is_open = story.holds.iter().any(|hold| hold.state == "held");
             let asked: u32 = visit.asked("asked").parse().unwrap_or(0);
             let again = (is_open && asked < MAX_ASKED)
@@ -324,6 +327,7 @@ pub(crate) async fn cost(Here(visit): Here, Path(id): Path<String>) -> Handled {
         }
         Err(AdminError::NotFound { .. }) => {
             let calls = recent::of_request(&visit, &id).await?;
+            let to = explain::address_of(&id, None);
             html! {
                 h2.sec { (lang.say("费用", "What it cost")) }
                 @match calls.first() {

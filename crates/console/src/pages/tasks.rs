@@ -1,6 +1,6 @@
 //! Asynchronous tasks: where they stand, what they hold or cost, and what an operator decides.
 
-use super::{batch, events, task_batch, task_decision, users, webhooks};
+use super::{batch, events, explain, task_batch, task_decision, users, webhooks};
 use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, chosen, filters, pager_with, typed};
@@ -200,7 +200,7 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         div.receipt { (facts(visit, &task, &of_others)) }
         (timeline(lang, &task))
         @if !task.request_id.is_empty() {
-            p { a href={ "/console/explain/" (step(&task.request_id)) } {
+            p { a href=(explain::address_of(&task.request_id, Some(task.uid.0))) {
                 (lang.say("这笔费用的由来", "How this charge came about"))
             } }
         }

@@ -2,7 +2,7 @@
 
 use super::account::sessions_table;
 use super::batch::{self, BatchList};
-use super::{for_admins, log as log_page, overview};
+use super::{explain, for_admins, log as log_page, overview};
 use crate::columns::{Column, Columns};
 use crate::folds::folds;
 use crate::lang::{Lang, tell};
@@ -437,7 +437,7 @@ fn below_zero(visit: &Visit, user: &UserView, journal: &Journal) -> Markup {
                 Some(line) if line.r#type == "consume" => {
                     (lang.say("一次按量调用的费用超过了预扣: ",
                         "A call by use came to more than was held for it: "))
-                    a href={ "/console/explain/" (step(&line.request_id)) } {
+                    a href=(explain::address_of(&line.request_id, line.hold_id)) {
                         (lang.say("说明", "how"))
                     }
                     (lang.say("; 价格中的最低预扣可避免。",
@@ -537,20 +537,13 @@ impl Journal {
         let filter = LogFilter { user_id: Some(id), before_id, ..LogFilter::default() };
         let page = PageRequest { page: 1, size: 25 };
         let page = log::list(&visit.state, &visit.actor, false, &filter, page).await?;
-        let newest = page.items.first().map(|line| line.id);
-        let mut after = match newest {
-            Some(line) => balance::after_line(&visit.state, &visit.actor, id, line).await?,
-            None => None,
-        };
-        let ids = page.items.iter().map(|line| line.id);
+        let ids: Vec<i64> = page.items.iter().map(|line| line.id).collect();
+        let after = balance::after_lines(&visit.state, &visit.actor, id, &ids).await?;
         let reversed = user::reversed_lines(&visit.state, &visit.actor, id, ids).await?;
         let more = page.items.last().filter(|_| page.items.len() >= 25).map(|line| line.id);
-        let lines = page.items.into_iter().map(|line| {
-            let here = after;
-            after = here.and_then(|here| here.checked_sub(line.delta));
-            (line, here)
-        });
-        Ok(Self { lines: lines.collect(), reversed, more })
+        let lines = page.items.into_iter();
+        let lines = lines.map(|line| (after.get(&line.id).copied(), line));
+        Ok(Self { lines: lines.map(|(after, line)| (line, after)).collect(), reversed, more })
     }
 
     fn show(&self, visit: &Visit, reaches: bool) -> Markup {
@@ -618,7 +611,7 @@ fn journal_row(
             } }
             td.acts {
                 @if line.hold_id.is_some() && !line.request_id.is_empty() {
-                    a href={ "/console/explain/" (step(&line.request_id)) } {
+                    a href=(explain::address_of(&line.request_id, line.hold_id)) {
                         (lang.say("说明", "Explain"))
                     }
                     " "

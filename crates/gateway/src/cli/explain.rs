@@ -2,13 +2,21 @@
 
 use super::{out, tools};
 use anyhow::bail;
+use ledger::ExplainRequest;
 use std::process::ExitCode;
+use uuid::Uuid;
 
 /// Tells how one charge came about.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// `X-Request-Id` of the call, or the id of a hold.
     id: String,
+    /// This one of its calls alone, by its hold: clients choose request ids, and may repeat them.
+    #[arg(long, value_name = "HOLD_ID")]
+    hold: Option<Uuid>,
+    /// Calls before this hold, where there are more than 20.
+    #[arg(long, value_name = "HOLD_ID")]
+    before: Option<Uuid>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -20,7 +28,13 @@ pub(super) struct Args {
 /// When there is no such request, or the database doesn't answer.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db = tools::database(&tools::config()?).await?;
-    let Some(story) = ledger::explain(&db, &args.id).await? else {
+    let asked = ExplainRequest {
+        id: args.id.clone(),
+        hold_id: args.hold,
+        before: args.before,
+        ..ExplainRequest::default()
+    };
+    let Some(story) = ledger::explain(&db, &asked).await? else {
         bail!("nothing is known of {}: free calls and refused calls leave no entry", args.id);
     };
     if args.json {
@@ -66,6 +80,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             })
             .collect();
         out::table(&["  time", "entry", "change", "prompt", "completion", "what"], &rows);
+    }
+    if let Some(before) = story.next_before {
+        out::line(format_args!("\nolder calls: newapi explain {} --before {before}", args.id));
     }
     Ok(ExitCode::SUCCESS)
 }

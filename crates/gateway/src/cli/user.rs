@@ -65,6 +65,10 @@ pub(super) enum Command {
         /// `X-Request-Id` of a charged call: the quota is given back to it, and counts as unspent.
         #[arg(long, value_name = "REQUEST_ID")]
         refund_of: Option<String>,
+        /// Which of the calls of that id, where there are several: its hold, as `newapi explain`
+        /// prints it.
+        #[arg(long, value_name = "HOLD_ID", requires = "refund_of")]
+        refund_hold: Option<String>,
     },
     /// Move back what a line of the log moved, once: a deposit, an adjustment or a refund.
     Reverse {
@@ -179,10 +183,11 @@ async fn act(context: &CommandContext, command: Command) -> anyhow::Result<()> {
             let balance = out::quota(made.quota.0);
             out::line(format_args!("user {} {} has {balance}", made.id, made.username));
         }
-        Command::TopUp { user, delta, reason, reference, refund_of } => {
+        Command::TopUp { user, delta, reason, reference, refund_of, refund_hold } => {
             let found = done(user::find(state, &user).await)?;
             let delta = Quota(delta);
             let (reversal_of, username) = (None, None);
+            let refund_of = done(user::refunded_charge(refund_of, refund_hold.as_deref()))?;
             let input =
                 MovementInput { delta, reason, reference, refund_of, reversal_of, username };
             let moved = done(user::move_quota(state, actor, found.id, input).await)?;

@@ -78,6 +78,7 @@ mod pages_price_rows;
 mod pages_prices;
 mod pages_protocols;
 mod pages_recent;
+mod pages_repeated;
 mod pages_sessions;
 mod pages_sizes;
 mod pages_tasks;

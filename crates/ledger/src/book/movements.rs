@@ -3,7 +3,7 @@
 use super::{Book, NewMovement, OpRefusal, Verdict};
 use crate::error::LedgerError;
 use crate::journal::{LineKind, LineRow};
-use crate::op::{Entry, Moved, Movement, OpOutcome};
+use crate::op::{ChargeRef, Entry, Moved, Movement, OpOutcome};
 use crate::redemption::Redemption;
 use crate::rows::{MadeMovement, RowId, SettledCall};
 use domain::{Quota, UserId};
@@ -62,16 +62,16 @@ impl Book {
     /// back part of what was refunded.
     pub(super) fn refund(
         &mut self,
-        request_id: &Arc<str>,
+        charge: &ChargeRef,
         movement: &Movement,
         entry: &Entry,
     ) -> Verdict {
         let (user_id, amount) = (movement.user_id, movement.amount);
-        let made = made(LineKind::Refund, amount, request_id.clone(), entry);
+        let made = made(LineKind::Refund, amount, charge.name(), entry);
         if let Some(before) = self.made_before(user_id, entry, &made)? {
             return Ok(before);
         }
-        let named = (user_id, request_id.clone());
+        let named = (user_id, charge.clone());
         let call = self.rows.settled.get(&named).ok_or(LedgerError::UnknownHold)?.clone();
         if amount == Quota::ZERO || amount > call.charged || amount.0 < -call.refunded.0 {
             return Err(LedgerError::Overflow.into());
@@ -88,10 +88,12 @@ impl Book {
         line.key_id = Some(call.key_id);
         line.channel_id = call.channel_id;
         line.model = call.model;
-        line.request_id = request_id.clone();
+        line.request_id = charge.request_id.clone();
         (line.counted_on, line.key_counted_on) = (counted_on, key_counted_on);
         let outcome = self.enter_movement(line, entry, made)?;
-        if let Some(call) = self.rows.settled.get_mut(&named) {
+        // The same call may be named by its hold, and without.
+        let known = self.rows.settled.values_mut();
+        for call in known.filter(|known| known.hold_id == call.hold_id) {
             call.charged = Quota(call.charged.0 - amount.0);
             call.refunded = Quota(call.refunded.0 + amount.0);
         }

@@ -15,7 +15,7 @@ fn charged() -> Book {
         charged: Quota(4),
         refunded: Quota::ZERO,
     };
-    rows.settled.insert((USER, request_id(1)), call);
+    rows.settled.insert((USER, request_id(1).into()), call);
     Book::new(rows, UnixMs(0))
 }
 

@@ -2,7 +2,7 @@
 
 use super::attempt::PgResult;
 use crate::columns::{Cell, ColumnType, TableSchema};
-use crate::op::EndState;
+use crate::op::{ChargeRef, EndState};
 use crate::redemption::CodeRow;
 use crate::rows::{EndedHold, HoldRow, MadeMovement, RowId, Rows, SettledCall, TaskState};
 use crate::spending::Day;
@@ -36,13 +36,19 @@ const READ_MOVEMENTS: &str = "SELECT m.user_id, m.reference, m.type, m.amount, m
     JOIN movements m ON m.user_id = c.user_id AND m.reference = c.reference";
 const READ_REFUNDED: &str =
     "SELECT c.user_id, c.request_id, c.hold_id, c.token_id, c.channel_id, c.model_name,
-           c.counted_on, c.key_counted_on, c.quota,
+           c.counted_on, c.key_counted_on, c.quota, w.hold_id,
            coalesce((SELECT -sum(r.used_delta) FROM logs r
                WHERE r.request_id = c.request_id AND r.request_id <> '' AND r.hold_id = c.hold_id
                  AND r.type = 'refund'), 0)::bigint
-    FROM unnest($1::bigint[], $2::text[]) AS w (user_id, request_id)
-    JOIN logs c ON c.request_id = w.request_id AND c.request_id <> '' AND c.user_id = w.user_id
-         AND c.type = 'consume'";
+    FROM unnest($1::bigint[], $2::text[], $3::uuid[]) AS w (user_id, request_id, hold_id)
+    CROSS JOIN LATERAL (
+        (SELECT * FROM logs l
+         WHERE l.request_id = w.request_id AND l.request_id <> '' AND l.user_id = w.user_id
+           AND l.type = 'consume' AND w.hold_id IS NULL LIMIT 2)
+        UNION ALL
+        (SELECT * FROM logs l
+         WHERE l.request_id = w.request_id AND l.request_id <> '' AND l.user_id = w.user_id
+           AND l.type = 'consume' AND l.hold_id = w.hold_id LIMIT 2)) AS c";
 const READ_ENDED: &str = "SELECT l.hold_id, l.quota, coalesce(l.held, 0)
     FROM unnest($1::uuid[], $2::text[]) AS w (hold_id, request_id)
     JOIN logs l ON l.request_id = w.request_id AND l.request_id <> '' AND l.hold_id = w.hold_id
@@ -140,13 +146,17 @@ impl Readers {
         let codes: Vec<i64> = wanted.codes.iter().map(|id| id.0).collect();
         let tasks: Vec<Uuid> = wanted.tasks.iter().map(|uid| uid.0).collect();
         let (named_by, names) = texts(&wanted.references);
-        let (refunded_of, refunded) = texts(&wanted.refunded);
+        let refunded_of: Vec<i64> = wanted.refunded.iter().map(|(user, _)| user.0).collect();
+        let charges = || wanted.refunded.iter().map(|(_, charge)| charge);
+        let refunded: Vec<&str> = charges().map(|charge| &*charge.request_id).collect();
+        let of_holds: Vec<Option<Uuid>> =
+            charges().map(|charge| charge.hold_id.map(|hold| hold.0)).collect();
         let by_user: One<'_> = [&users];
         let by_hold: One<'_> = [&holds];
         let by_key: [&(dyn ToSql + Sync); 2] = [&keys, &holds];
         let (by_code, by_task): (One<'_>, One<'_>) = ([&codes], [&tasks]);
         let by_reference: [&(dyn ToSql + Sync); 2] = [&named_by, &names];
-        let by_request: [&(dyn ToSql + Sync); 2] = [&refunded_of, &refunded];
+        let by_request: [&(dyn ToSql + Sync); 3] = [&refunded_of, &refunded, &of_holds];
         // Sent in this order, in one round trip: the futures are polled in order. Users come first:
         // any other writer of a user's holds and movements has locked the user, too.
         let (_, users, holds, keys, codes, tasks, prices, movements, refunded) = try_join!(
@@ -302,9 +312,13 @@ fn add_movements(rows: &mut Rows, found: &[Row]) {
 
 fn add_refunded(rows: &mut Rows, found: &[Row]) {
     let day = |row: &Row, place| row.get::<_, Option<i32>>(place).map(Day);
-    let named = |row: &Row| (UserId(row.get(0)), Arc::<str>::from(row.get::<_, &str>(1)));
+    let named = |row: &Row| {
+        let request_id = row.get::<_, &str>(1).into();
+        let hold_id = row.get::<_, Option<Uuid>>(9).map(HoldId);
+        (UserId(row.get(0)), ChargeRef { request_id, hold_id })
+    };
     for row in found {
-        let refunded: i64 = row.get(9);
+        let refunded: i64 = row.get(10);
         let call = SettledCall {
             hold_id: HoldId(row.get(2)),
             key_id: KeyId(row.get::<_, Option<i64>>(3).unwrap_or_default()),

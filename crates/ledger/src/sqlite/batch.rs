@@ -204,19 +204,27 @@ impl Batch<'_> {
             let found = self.connection.prepare_cached(sql)?.query_row(params, made).optional()?;
             rows.movements.extend(found.map(|made| ((*user_id, reference.clone()), made)));
         }
-        for (user_id, request_id) in &wanted.refunded {
-            let sql = "SELECT c.hold_id, c.token_id, c.channel_id, c.model_name, c.counted_on,
+        for (user_id, charge) in &wanted.refunded {
+            let by_hold = match charge.hold_id {
+                Some(_) => "c.hold_id = ?3",
+                None => "?3 IS NULL",
+            };
+            let sql = format!(
+                "SELECT c.hold_id, c.token_id, c.channel_id, c.model_name, c.counted_on,
                     c.key_counted_on, c.quota, coalesce((SELECT -sum(r.used_delta) FROM logs r
                         WHERE r.request_id = c.request_id AND r.request_id <> ''
                           AND r.hold_id = c.hold_id AND r.type = 'refund'), 0)
                 FROM logs c WHERE c.request_id = ?1 AND c.request_id <> '' AND c.user_id = ?2
-                  AND c.type = 'consume'";
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let calls = statement.query_map(params![&**request_id, user_id.0], settled_call)?;
+                  AND c.type = 'consume' AND {by_hold} LIMIT 2"
+            );
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let hold = charge.hold_id.map(|hold| hold.0.as_bytes().to_vec());
+            let named = params![&*charge.request_id, user_id.0, hold];
+            let calls = statement.query_map(named, settled_call)?;
             let calls = calls.collect::<rusqlite::Result<Vec<_>>>()?;
             // Client-supplied request ids may repeat: if two calls share one, neither is used.
             if let [call] = &*calls {
-                rows.settled.insert((*user_id, request_id.clone()), call.clone());
+                rows.settled.insert((*user_id, charge.clone()), call.clone());
             }
         }
         let keys: Vec<KeyId> = rows

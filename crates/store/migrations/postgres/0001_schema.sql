@@ -332,7 +332,8 @@ CREATE TABLE logs (
 ) PARTITION BY RANGE (created_at);
 ALTER SEQUENCE logs_id_seq OWNED BY logs.id;
 CREATE INDEX logs_user ON logs (user_id, created_at);
-CREATE INDEX logs_request ON logs (request_id) WHERE request_id <> '';
+-- Clients choose request ids, and may choose one for all their calls: a call is found by its hold.
+CREATE INDEX logs_request ON logs (request_id, hold_id) WHERE request_id <> '';
 CREATE INDEX logs_created ON logs USING brin (created_at);
 -- Lines that calls don't write are few among millions, and are looked for by their type. Nothing
 -- that a settled call writes enters this index.
@@ -397,7 +398,7 @@ COMMENT ON COLUMN movements.user_id IS 'Whose balance';
 COMMENT ON COLUMN movements.reference IS 'Name given by the caller, or made by newapi';
 COMMENT ON COLUMN movements.type IS 'Type of its line in logs';
 COMMENT ON COLUMN movements.amount IS 'What it moved';
-COMMENT ON COLUMN movements.refund_of IS 'Request whose charge it gives back; empty: none';
+COMMENT ON COLUMN movements.refund_of IS 'Request, or hold, whose charge it gives back; empty: none';
 COMMENT ON COLUMN movements.entry_id IS 'Which of the requests under this reference made it: all others repeat it';
 COMMENT ON COLUMN movements.created_at IS 'When';
 

@@ -230,7 +230,8 @@ CREATE TABLE logs (
     CHECK (delta BETWEEN -1000000000000000 AND 1000000000000000),
     CHECK (used_delta BETWEEN -1000000000000000 AND 1000000000000000)
 );
-CREATE INDEX logs_request ON logs (request_id) WHERE request_id <> '';
+-- Clients choose request ids, and may choose one for all their calls: a call is found by its hold.
+CREATE INDEX logs_request ON logs (request_id, hold_id) WHERE request_id <> '';
 CREATE INDEX logs_created ON logs (created_at);
 -- Lines that calls don't write are few among millions, and are looked for by their type. Nothing
 -- that a settled call writes enters this index.

@@ -2,6 +2,7 @@
 
 use crate::{Actor, AdminError, AdminState};
 use domain::{Quota, UserId};
+use std::collections::BTreeMap;
 
 /// How long a movement counts as just made.
 const JUST_MADE_MS: i64 = 10 * 60_000;
@@ -9,39 +10,43 @@ const JUST_MADE_MS: i64 = 10 * 60_000;
 /// How many lines are summed while a reader waits: the balance after older ones is not given.
 const MAX_NEWER: i64 = 10_000;
 
-/// The balance after the line `line_id` of a user, by the journal: what is put aside for open calls
-/// counts as there. `None`: the line is too old to say, or there is no such user.
+/// The balances after these lines of a user, by the journal: what is put aside for open calls
+/// counts as there. Lines that are too old to say are left out.
 ///
 /// # Errors
 /// When the actor may not see it, or the database fails.
-pub async fn after_line(
+pub async fn after_lines(
     state: &AdminState,
     actor: &Actor,
     user_id: UserId,
-    line_id: i64,
-) -> Result<Option<Quota>, AdminError> {
+    lines: &[i64],
+) -> Result<BTreeMap<i64, Quota>, AdminError> {
     require_own(actor, user_id)?;
+    let Some(oldest) = lines.iter().min() else { return Ok(BTreeMap::new()) };
+    // Numbers: they can't be anything but digits.
+    let list = lines.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
     // One statement, so that balance, holds and lines are of one moment.
     let sql = format!(
-        "SELECT u.quota,
+        "SELECT l.id, l.newer, u.quota,
                 (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
-                 WHERE user_id = $1) AS held,
-                newer.lines, newer.moved
+                 WHERE user_id = $1) AS held
          FROM users u, (
-             SELECT count(*) AS lines, CAST(coalesce(sum(delta), 0) AS BIGINT) AS moved FROM (
-                 SELECT delta FROM user_logs WHERE user_id = $1 AND id > $2
-                 ORDER BY id DESC LIMIT {}) AS newest) AS newer
-         WHERE u.id = $1",
+             SELECT id, CAST(sum(delta) OVER (ORDER BY id DESC) - delta AS BIGINT) AS newer
+             FROM (SELECT id, delta FROM user_logs WHERE user_id = $1 AND id >= $2
+                   ORDER BY id DESC LIMIT {}) AS newest) AS l
+         WHERE u.id = $1 AND l.id IN ({list})",
         MAX_NEWER + 1
     );
-    let rows = state.db.search(&sql, &[user_id.into(), line_id.into()]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    if row.get::<i64>("lines")? > MAX_NEWER {
-        return Ok(None);
+    let mut after = BTreeMap::new();
+    for row in state.db.search(&sql, &[user_id.into(), (*oldest).into()]).await? {
+        let (quota, held): (Quota, Quota) = (row.get("quota")?, row.get("held")?);
+        let newer: Quota = row.get("newer")?;
+        let balance = quota.checked_add(held).and_then(|all| all.checked_sub(newer));
+        if let Some(balance) = balance {
+            after.insert(row.get("id")?, balance);
+        }
     }
-    let (quota, held): (Quota, Quota) = (row.get("quota")?, row.get("held")?);
-    let moved: Quota = row.get("moved")?;
-    Ok(quota.checked_add(held).and_then(|all| all.checked_sub(moved)))
+    Ok(after)
 }
 
 /// A movement that was just made, by its line.

@@ -9,11 +9,12 @@ use crate::ops::record::{self, Subject};
 use crate::ops::session;
 use crate::state::ROLE_USER;
 use crate::{Actor, AdminError, AdminState, words};
-use domain::{Quota, UserId};
-use ledger::{Moved, Movement, OF_CODES, REFERENCE_MAX};
+use domain::{HoldId, Quota, UserId};
+use ledger::{ChargeRef, Moved, Movement, OF_CODES, REFERENCE_MAX};
 use serde_json::json;
 use std::collections::BTreeSet;
 use store::{Engine, Statement, StoreError, Value};
+use uuid::Uuid;
 
 /// The note of the deposit with which a user is created: a code, as readers have languages.
 const FIRST_DEPOSIT: &str = "first_deposit";
@@ -279,7 +280,7 @@ pub async fn move_quota(
     let by = actor.username.clone();
     let movement = Movement { user_id: id, amount: delta, reason, by, reference };
     Ok(match refund_of {
-        Some(request_id) => state.ledger.refund(request_id.into(), movement).await?,
+        Some(charge) => state.ledger.refund(charge, movement).await?,
         None if delta.is_negative() => state.ledger.adjust(movement).await?,
         None => state.ledger.deposit(movement).await?,
     })
@@ -329,7 +330,9 @@ async fn reverse(
         "topup" => state.ledger.reverse_deposit(movement).await?,
         "refund" => {
             let request_id: String = row.get("request_id")?;
-            state.ledger.refund(request_id.into(), movement).await?
+            let hold_id = row.get::<Option<Uuid>>("hold_id")?.map(HoldId);
+            let charge = ChargeRef { request_id: request_id.into(), hold_id };
+            state.ledger.refund(charge, movement).await?
         }
         _ => state.ledger.adjust(movement).await?,
     })
@@ -337,7 +340,7 @@ async fn reverse(
 
 /// A line of a user's that moved what can be moved back: its type, amount and request.
 async fn reversible(state: &AdminState, id: UserId, line: i64) -> Result<store::Row, AdminError> {
-    let sql = "SELECT type, delta, request_id FROM logs \
+    let sql = "SELECT type, delta, request_id, hold_id FROM logs \
                WHERE id = $1 AND user_id = $2 AND type IN ('topup', 'adjust', 'refund') \
                  AND delta <> 0";
     let rows = state.db.read(sql, &[line.into(), id.into()]).await?;
@@ -385,6 +388,30 @@ pub async fn reversed_lines(
     Ok(found?.into_iter().flatten().collect())
 }
 
+/// The charge that a refund is of, by the `X-Request-Id` of its call and, where several calls have
+/// that, by its hold.
+///
+/// # Errors
+/// When a hold is named alone, or is none.
+pub fn refunded_charge(
+    request_id: Option<String>,
+    hold: Option<&str>,
+) -> Result<Option<ChargeRef>, AdminError> {
+    let hold = hold.map(str::trim).filter(|hold| !hold.is_empty());
+    let wrong = |zh: &str, en: &str| AdminError::field("refund_hold", zh, en);
+    let hold_id = hold
+        .map(|hold| Uuid::parse_str(hold).map(HoldId))
+        .transpose()
+        .map_err(|_| wrong("不是预扣费的编号", "is not the id of a hold"))?;
+    match request_id {
+        Some(id) => Ok(Some(ChargeRef { request_id: id.into(), hold_id })),
+        None if hold_id.is_some() => {
+            Err(wrong("须与 refund_of 同用", "goes with refund_of, the id of its request"))
+        }
+        None => Ok(None),
+    }
+}
+
 /// How a balance is to be moved.
 #[derive(Clone, Debug, Default)]
 pub struct MovementInput {
@@ -394,8 +421,8 @@ pub struct MovementInput {
     pub reason: String,
     /// Name of the movement: the same again moves nothing.
     pub reference: Option<String>,
-    /// `X-Request-Id` of the call whose charge is given back, whole or in part.
-    pub refund_of: Option<String>,
+    /// The charge that is given back, whole or in part.
+    pub refund_of: Option<ChargeRef>,
     /// Number of the line that this reverses: `delta` is what it moved, with the other sign.
     pub reversal_of: Option<i64>,
     /// The name that the caller believes the user to have: with another nothing moves.

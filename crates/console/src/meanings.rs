@@ -11,7 +11,6 @@ pub(crate) fn in_chinese(meaning: &str) -> Option<&'static str> {
 }
 
 const MEANINGS: &[(&str, &str)] = &[
-
     ("1 enabled, 2 disabled, 3 disabled automatically.", "1 启用, 2 禁用, 3 自动禁用。"),
     ("1 enabled, 2 disabled.", "1 启用, 2 禁用。"),
     ("1 open, 2 disabled, 3 redeemed.", "1 未使用, 2 禁用, 3 已兑换。"),
@@ -229,14 +228,8 @@ const MEANINGS: &[(&str, &str)] = &[
         "Its hold, and the `Idempotency-Key` sent upstream.",
         "它的预扣, 也是发给上游的 `Idempotency-Key`。",
     ),
-    (
-        "Its hold.",
-        "它的预扣。",
-    ),
-    (
-        "Its holds, the newest first; nearly always one.",
-        "它的预扣, 最新的在前; 几乎总是一个。",
-    ),
+    ("Its hold.", "它的预扣。"),
+    ("Its holds, the newest first; nearly always one.", "它的预扣, 最新的在前; 几乎总是一个。"),
     (
         "Its lease is valid. One that is not has ended without a word, and its holds are \
          ended by others.",

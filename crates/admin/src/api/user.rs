@@ -25,7 +25,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn get(State(state): State<AdminState>, PathId(id): PathId) -> ApiResult {
-    one(user::get(&state, UserId(id)).await?)
+    one(user::kept(&state, UserId(id)).await?)
 }
 
 pub(super) async fn own(

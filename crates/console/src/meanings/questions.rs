@@ -206,6 +206,10 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ),
     ("When the task ended, or the balance was seen to be low.", "任务结束或发现余额不足的时间。"),
     ("When the upstream had taken it; 0: not yet.", "上游接受的时间; 0: 尚未。"),
+    (
+        "When the user was deleted; `null`: they are there. The balance is kept.",
+        "用户删除时间; `null`: 未删除。余额保留。",
+    ),
     ("When the user was last edited.", "用户最近修改时间。"),
     ("When the user was made, in seconds since 1970.", "用户创建时间, Unix 秒。"),
     ("When they were last told, in seconds since 1970.", "最近一次提醒的时间, Unix 秒。"),

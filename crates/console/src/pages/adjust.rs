@@ -21,7 +21,7 @@ const ENTRY: &str = "/console/users";
 /// `GET /console/users/{id}/adjust`
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
-    let user = user::get(&visit.state, UserId(id)).await?;
+    let user = user::kept(&visit.state, UserId(id)).await?;
     must_reach(&visit, &user)?;
     page(&visit, &user, None).await
 }
@@ -29,7 +29,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// `POST /console/users/{id}/adjust`
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
-    let user = user::get(&visit.state, UserId(id)).await?;
+    let user = user::kept(&visit.state, UserId(id)).await?;
     match move_balance(&visit, &user).await {
         Ok((moved, _)) if moved.repeated => Ok(done(&format!("/console/users/{id}"), "repeated")),
         Ok(_) if visit.is_setup() => Ok(done("/console", "moved")),
@@ -201,8 +201,11 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
     let refund = user::refunded_charge(refund.clone(), Some(hold))
         .or_else(|_| user::refunded_charge(refund, None))?;
     let given = signed(visit.asked("amount"));
+    let is_given = refund.is_some() || !reverse.is_empty();
+    let takes_alone = user.deleted_at.is_some() && !is_given;
     let takes = complaint
-        .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take");
+        .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take")
+        || takes_alone;
     let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs()))).unwrap_or_default();
     let amount = if complaint.is_some() { visit.form.text("amount") } else { &given };
     let reference = match visit.form.text("reference") {
@@ -226,7 +229,9 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
             (what_it_is(lang, user, reverse, refund.as_ref()))
             (facts(visit, user))
             @if reverse.is_empty() {
-                (amount_fields(lang, &fields, (refund.is_none(), takes), (&given, most)))
+                @if takes_alone { (taken_alone(lang)) }
+                @let both_ways = refund.is_none() && !takes_alone;
+                (amount_fields(lang, &fields, (both_ways, takes), (&given, most)))
             } @else {
                 (reversed_amount(lang, takes, amount))
             }
@@ -314,6 +319,18 @@ fn reversed_amount(lang: Lang, takes: bool, amount: &str) -> Markup {
             input type="radio" name="direction" value=(direction) checked hidden;
             input #f-amount name="amount" type="text" readonly data-amount="" value=(amount);
         }
+    }
+}
+
+/// Of a deleted user money is taken, or given back by a refund or a reversal.
+fn taken_alone(lang: Lang) -> Markup {
+    html! {
+        input type="radio" name="direction" value="take" checked hidden;
+        p.note { (lang.say(
+            "该用户已删除: 此处只能扣减余额; 归还请用退款或冲正。",
+            "This user was deleted: here the balance can only be taken off. A refund or a reversal \
+             gives it back.",
+        )) }
     }
 }
 

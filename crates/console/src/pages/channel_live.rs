@@ -232,7 +232,7 @@ pub(super) async fn now(visit: &Visit, node: &NodeTraffic) -> Result<Markup, Adm
                     th.num.hide { (lang.say("进行中", "In flight")) }
                 } }
                 tbody { @for channel in busiest {
-                    @let name = names.get(&channel.channel_id).map_or("?", String::as_str);
+                    @let name = names.get(&channel.channel_id).map(String::as_str);
                     (busy_row(lang, channel, name))
                 } }
             } })) }
@@ -245,11 +245,15 @@ const BUSIEST: usize = 5;
 /// What is said to be so many a minute is the mean of so many.
 const MEAN_MINUTES: i64 = 5;
 
-fn busy_row(lang: Lang, channel: &ChannelTrafficView, name: &str) -> Markup {
-    let counts = &channel.counts;
+/// `name`: none where the channel was deleted since.
+fn busy_row(lang: Lang, channel: &ChannelTrafficView, name: Option<&str>) -> Markup {
+    let (counts, id) = (&channel.counts, channel.channel_id.0);
     html! {
         tr {
-            td.cut { a href={ "/console/channels/" (channel.channel_id.0) } { (name) } }
+            td.cut { @match name {
+                Some(name) => { a href={ "/console/channels/" (id) } { (name) } }
+                None => { "#" (id) " " span.muted { (lang.say("(已删除)", "(deleted)")) } }
+            } }
             td.num { (show::count(i64::try_from(counts.calls).unwrap_or(i64::MAX))) }
             td.num.bad[counts.fails_much()] title=(why_of(lang, counts)) {
                 (show::share(counts.failed, counts.calls))

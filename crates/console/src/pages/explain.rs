@@ -108,9 +108,10 @@ async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -
         true => user::names(&visit.state, &visit.actor, owners).await?,
         false => BTreeMap::new(),
     };
-    let keys = calls.iter().filter_map(|call| call.token_id);
-    let keys = token::names(&visit.state, &visit.actor, keys.collect::<Vec<_>>()).await?;
-    let is_first = visit.asked("before").is_empty();
+    let others = match visit.asked("before") {
+        "" => recent::also_here(visit, calls).await?,
+        _ => html! {},
+    };
     let body = html! {
         p.note { (lang.say(
             "多次调用使用了同一个请求 ID (由客户端选定), 最新的在前; 每次调用各有说明。",
@@ -123,7 +124,7 @@ async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -
                 (lang.say("更早", "Older"))
             } }
         }
-        @if is_first { (recent::also_here(visit, calls, &keys)) }
+        (others)
     };
     let beside = html! { span.mono.muted.break { (story.request_id) } };
     let title = lang.say("同一请求 ID 的调用", "Calls of one request id");
@@ -170,7 +171,7 @@ async fn is_refundable(visit: &Visit, hold: &HoldStory) -> Result<bool, AdminErr
     if !visit.is_admin() || hold.cost().0 <= 0 {
         return Ok(false);
     }
-    match user::get(&visit.state, UserId(hold.user_id)).await {
+    match user::kept(&visit.state, UserId(hold.user_id)).await {
         Ok(owner) => Ok(users::reaches(visit, &owner)),
         Err(AdminError::NotFound { .. }) => Ok(false),
         Err(error) => Err(error),

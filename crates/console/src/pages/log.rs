@@ -10,8 +10,8 @@ use crate::visit::{Handled, Here, Visit, address, go_to};
 use crate::{entered, notes, show};
 use admin::AdminError;
 use admin::ops::log::{self, LogFilter, LogView, MAX_SUM_DAYS, Statistics};
-use admin::ops::token;
-use domain::KeyId;
+use admin::ops::{channel, token};
+use domain::{ChannelId, KeyId};
 use maud::{Markup, html};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -98,11 +98,13 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         Some(id) => recent::of_request(&visit, id).await?,
         None => Vec::new(),
     };
-    let mut keys: Vec<KeyId> = page.items.iter().filter_map(|line| line.token_id).collect();
-    keys.extend(uncharged.iter().filter_map(|call| call.token_id));
+    let uncharged = recent::also_here(&visit, &uncharged).await?;
+    let keys: Vec<KeyId> = page.items.iter().filter_map(|line| line.token_id).collect();
     let keys = token::names(state, actor, keys).await?;
+    let channels = page.items.iter().filter_map(|line| line.channel_id).collect();
+    let channels = channel_names(&visit, channels).await?;
     let sums = sums(&visit, LogFilter { before_id: None, ..filter }).await?;
-    let (lang, columns) = (visit.lang(), columns(&visit, &keys));
+    let (lang, columns) = (visit.lang(), columns(&visit, &keys, &channels));
     let newest = page.items.first().map_or(0, |line| line.id);
     // New lines stand at the head of the whole list, and nowhere else.
     let is_first = visit.asked.iter().all(|(name, value)| name == "done" || value.is_empty());
@@ -118,7 +120,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                     tr id={ "line-" (line.id) } { (columns.cells(line)) }
                 } } }))
             }
-            (recent::also_here(&visit, &uncharged, &keys))
+            (uncharged)
             (sums)
             (pager_with(&visit, &page, &columns.menu()))
         }
@@ -158,7 +160,11 @@ fn filter_bar(visit: &Visit) -> Markup {
 type LogColumn<'a> = Column<'a, LogView>;
 
 /// The columns; users see no channel and no other user.
-fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, LogView> {
+fn columns<'a>(
+    visit: &'a Visit,
+    keys: &'a KeyNames,
+    channels: &'a ChannelNames,
+) -> Columns<'a, LogView> {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     let mut all = vec![LogColumn::thing(lang.say("时间", "Time"), |line| {
         html! { td { (show::at(line.created_at)) } }
@@ -200,7 +206,7 @@ fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, LogView> {
         .number()
         .wide(),
     ]);
-    let channel = |line: &LogView| channel_cell(line.channel_id.map(|id| id.0));
+    let channel = move |line: &LogView| channel_cell(lang, line.channel_id, channels);
     let channel =
         || LogColumn::new("channel", lang.say("渠道", "Channel"), channel).number().wide();
     all.extend(is_admin.then(channel));
@@ -216,12 +222,31 @@ fn user_cell(line: &LogView) -> Markup {
     }
 }
 
-/// The channel of a line, or of a call.
-pub(super) fn channel_cell(id: Option<i64>) -> Markup {
+/// Names of the channels that are there, by their numbers.
+pub(super) type ChannelNames = BTreeMap<ChannelId, String>;
+
+/// Those of these lines, for who may see them.
+pub(super) async fn channel_names(
+    visit: &Visit,
+    ids: Vec<ChannelId>,
+) -> Result<ChannelNames, AdminError> {
+    match visit.is_admin() {
+        true => channel::names(&visit.state, &visit.actor, ids).await,
+        false => Ok(ChannelNames::new()),
+    }
+}
+
+/// The channel of a line, or of a call, which leads to its page while there is one.
+pub(super) fn channel_cell(lang: Lang, id: Option<ChannelId>, known: &ChannelNames) -> Markup {
     html! {
-        td.num { @match id {
-            Some(id) => a href={ "/console/channels/" (id) } { "#" (id) },
-            None => span.muted { (show::NOTHING) },
+        td.num { @match (id, id.and_then(|id| known.get(&id))) {
+            (Some(id), Some(name)) => {
+                a href={ "/console/channels/" (id.0) } title=(name) { "#" (id.0) }
+            }
+            (Some(id), None) => {
+                span.muted title=(lang.say("已删除", "deleted")) { "#" (id.0) }
+            }
+            (None, _) => { span.muted { (show::NOTHING) } }
         } }
     }
 }

@@ -2,7 +2,7 @@
 //! those that cost nothing.
 
 use super::channels;
-use super::log::{KeyNames, channel_cell, key_name};
+use super::log::{ChannelNames, KeyNames, channel_cell, channel_names, key_name};
 use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, filters, pager_with, typed};
@@ -166,9 +166,8 @@ pub(super) fn only_in_memory(visit: &Visit) -> Markup {
 pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
     let lang = visit.lang();
     let found = page(visit, &RecentFilter::read(&visit.query())?, visit.page_request()?).await?;
-    let keys: Vec<KeyId> = found.items.iter().filter_map(|call| call.token_id).collect();
-    let keys = token::names(&visit.state, &visit.actor, keys).await?;
-    let columns = columns(visit, &keys);
+    let names = Names::read(visit, &found.items).await?;
+    let columns = columns(visit, &names);
     Ok(html! {
         (filters(visit, html! {
             input type="hidden" name="show" value="recent";
@@ -194,10 +193,26 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
     })
 }
 
+/// What calls name by number.
+struct Names {
+    keys: KeyNames,
+    channels: ChannelNames,
+}
+
+impl Names {
+    async fn read(visit: &Visit, calls: &[RecentCallView]) -> Result<Self, AdminError> {
+        let keys: Vec<KeyId> = calls.iter().filter_map(|call| call.token_id).collect();
+        let keys = token::names(&visit.state, &visit.actor, keys).await?;
+        let channels = calls.iter().filter_map(|call| call.channel_id).collect();
+        let channels = channel_names(visit, channels).await?;
+        Ok(Self { keys, channels })
+    }
+}
+
 type CallColumn<'a> = Column<'a, RecentCallView>;
 
 /// The columns, one of them with why a call failed.
-fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, RecentCallView> {
+fn columns<'a>(visit: &'a Visit, names: &'a Names) -> Columns<'a, RecentCallView> {
     let (lang, is_admin) = (visit.lang(), visit.is_admin());
     let mut all = vec![CallColumn::thing(lang.say("时间", "Time"), |call| {
         html! { td { (show::at(call.ended_at)) } }
@@ -212,7 +227,7 @@ fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, RecentCallVi
             html! { td.cut title=(call.model_name) { (call.model_name) } }
         }),
         CallColumn::new("key", lang.say("令牌", "Key"), move |call| {
-            let key = call.token_id.map(|key| key_name(lang, key, keys));
+            let key = call.token_id.map(|key| key_name(lang, key, &names.keys));
             let key = key.unwrap_or_else(|| show::NOTHING.to_owned());
             html! { td.cut.short title=(key) { (key) } }
         })
@@ -232,7 +247,7 @@ fn columns<'a>(visit: &'a Visit, keys: &'a KeyNames) -> Columns<'a, RecentCallVi
         .number()
         .wide(),
     ]);
-    let channel = |call: &RecentCallView| channel_cell(call.channel_id.map(|id| id.0));
+    let channel = move |call: &RecentCallView| channel_cell(lang, call.channel_id, &names.channels);
     let channel =
         || CallColumn::new("channel", lang.say("渠道", "Channel"), channel).number().wide();
     all.extend(is_admin.then(channel));
@@ -264,14 +279,18 @@ fn table(columns: &Columns<'_, RecentCallView>, calls: &[RecentCallView]) -> Mar
 }
 
 /// How many lines of the journal were not found, and where they may be.
-pub(super) fn also_here(visit: &Visit, calls: &[RecentCallView], keys: &KeyNames) -> Markup {
-    let lang = visit.lang();
-    html! {
-        @if !calls.is_empty() {
-            p.note { (tell!(lang, "不在流水中: 以下 {} 次调用失败或免费。",
-                "Not in the journal, because nothing was charged: {}.", calls.len())) }
-            (table(&columns(visit, keys), calls))
-            (only_in_memory(visit))
-        }
+pub(super) async fn also_here(
+    visit: &Visit,
+    calls: &[RecentCallView],
+) -> Result<Markup, AdminError> {
+    if calls.is_empty() {
+        return Ok(html! {});
     }
+    let (lang, names) = (visit.lang(), Names::read(visit, calls).await?);
+    Ok(html! {
+        p.note { (tell!(lang, "不在流水中: 以下 {} 次调用失败或免费。",
+            "Not in the journal, because nothing was charged: {}.", calls.len())) }
+        (table(&columns(visit, &names), calls))
+        (only_in_memory(visit))
+    })
 }

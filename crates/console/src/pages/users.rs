@@ -24,6 +24,8 @@ use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ENTRY: &str = "/console/users";
+/// The state of users who were deleted, as the filter names it.
+const DELETED: &str = "deleted";
 const LIST: BatchList = BatchList {
     entry: ENTRY,
     noun: ["用户", "user", "users", "User"],
@@ -47,7 +49,11 @@ pub(super) const fn role_word(lang: Lang, role: i64) -> &'static str {
 /// `GET /console/users`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
-    let (query, request) = (visit.query(), visit.page_request()?);
+    let (mut query, request) = (visit.query(), visit.page_request()?);
+    if query.text("status") == Some(DELETED) {
+        query.say("status", "");
+        query.say("deleted", "true");
+    }
     let page = match visit.shows(COLUMNS, USED_30D) {
         true => user::list(&visit.state, &query, request).await?,
         false => user::rows(&visit.state, &query, request).await?,
@@ -55,7 +61,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let of_users = OfUsers::read(&visit, &page.items).await?;
     let columns = columns(&visit, &of_users);
     let lang = visit.lang();
-    let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
+    let states = [
+        ("1", lang.say("启用", "On")),
+        ("2", lang.say("禁用", "Off")),
+        (DELETED, lang.say("已删除", "Deleted")),
+    ];
     let body = html! {
         (filters(&visit, html! {
             (typed(&visit, "keyword", lang.say("名称或编号", "Name or number")))
@@ -174,7 +184,8 @@ fn account_columns(visit: &Visit) -> Vec<UserColumn<'_>> {
     let lang = visit.lang();
     vec![
         UserColumn::tool(batch::tick_head(lang), move |user| {
-            let can_disable = reaches(visit, user) && visit.actor.user_id != user.id;
+            let is_other = visit.actor.user_id != user.id && user.deleted_at.is_none();
+            let can_disable = is_other && reaches(visit, user);
             batch::tick(lang, user.id.0, &user.username, can_disable)
         }),
         UserColumn::thing(lang.say("名称", "Name"), |user| {
@@ -188,7 +199,7 @@ fn account_columns(visit: &Visit) -> Vec<UserColumn<'_>> {
             }
         }),
         UserColumn::new("state", lang.say("状态", "State"), move |user| {
-            html! { td { (on_or_off(lang, user.status)) } }
+            html! { td { (state_of(lang, user)) } }
         }),
         UserColumn::new("role", lang.say("角色", "Role"), move |user| {
             html! { td { (role_word(lang, user.role)) } }
@@ -296,7 +307,7 @@ pub(crate) async fn change_many(Here(visit): Here) -> Handled {
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     for_admins(&visit)?;
     let (state, lang) = (&visit.state, visit.lang());
-    let user = user::get(state, UserId(id)).await?;
+    let user = user::kept(state, UserId(id)).await?;
     let journal = Journal::read(&visit, user.id).await?;
     let keys = keys_of(&visit, user.id).await?;
     let spent = spent_lately(&visit, user.id).await?;
@@ -306,7 +317,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let days = month_days(&visit.state);
     let lately = overview::lines(&overview::of_days(&visit, days), "consume") + &of_user;
     let reaches = reaches(&visit, &user);
-    let is_below = reaches && user.id != visit.actor.user_id;
+    let is_here = user.deleted_at.is_none();
+    let is_below = reaches && is_here && user.id != visit.actor.user_id;
     let sessions = match is_below {
         true => own_sessions::list(state, &visit.actor, user.id, None).await?,
         false => Vec::new(),
@@ -324,15 +336,18 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             (left_tile(lang, lang.say("本月剩余", "Left this month"), user.spending.monthly_left))
         }
         (available_and_held(lang, &user))
+        (deleted(lang, &user))
         p.muted {
-            (on_or_off(lang, user.status)) " · " (role_word(lang, user.role))
+            (state_of(lang, &user)) " · " (role_word(lang, user.role))
             " · " (lang.say("分组", "group")) " " (user.group)
             " · " (lang.say("倍率", "ratio")) " " (user.ratio.get())
             " · " (lang.say("创建于", "created")) " " (show::at(user.created_at))
             " · " (keys)
         }
         (below)
-        (unknown_group(lang, &user, &group::names(state, &visit.actor).await?))
+        @if is_here {
+            (unknown_group(lang, &user, &group::names(state, &visit.actor).await?))
+        }
         nav.tabs aria-label=(lang.say("该用户", "This user")) {
             a href="#journal" aria-current="true" { (lang.say("流水", "Journal")) }
             a href={ "/console/keys?user_id=" (id) } { (lang.say("令牌", "Keys")) }
@@ -347,14 +362,39 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         span.muted { "#" (id) }
         span.space {}
         @if reaches {
-            a.button href={ "/console/users/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
-            (status_button(&visit, &user))
+            @if is_here {
+                a.button href={ "/console/users/" (id) "/edit" } { (lang.say("编辑", "Edit")) }
+                (status_button(&visit, &user))
+            }
             a.button.primary href={ "/console/users/" (id) "/adjust" } {
                 (lang.say("调整余额", "Adjust balance"))
             }
         }
     };
     Ok(ShellPage::new(user.username.clone(), ENTRY).beside(beside).show(&visit, body))
+}
+
+fn state_of(lang: Lang, user: &UserView) -> Markup {
+    match user.deleted_at {
+        Some(_) => parts::state("off", lang.say("已删除", "deleted")),
+        None => on_or_off(lang, user.status),
+    }
+}
+
+/// What is left of a user who was deleted, and can be done.
+fn deleted(lang: Lang, user: &UserView) -> Markup {
+    html! {
+        @if let Some(at) = user.deleted_at {
+            p.note {
+                b { (lang.say("已删除于", "Deleted on")) " " (show::at(at)) } " · "
+                (lang.say(
+                    "余额和流水保留, 用户名不能再用。余额只能扣减, 或以退款、冲正归还。",
+                    "Balance and journal are kept, and the name stays taken. The balance can be \
+                     taken off, or given back by a refund or a reversal.",
+                ))
+            }
+        }
+    }
 }
 
 /// How many keys a user has, and when one of them last called.

@@ -67,6 +67,7 @@ mod pages_counts;
 mod pages_edits;
 mod pages_find;
 mod pages_forms;
+mod pages_gone;
 mod pages_guide;
 mod pages_large;
 mod pages_lists;

@@ -21,7 +21,9 @@ on_both_databases! {
             links(&browser.get(&path).await.expect(200).text())
         };
         full.world.channel(&["chat", "x"], json!({ "name": "q" })).await;
-        let request = full.world.db.row("SELECT request_id FROM logs WHERE type = 'consume'").await;
+        let request = full.world.db.row(
+            "SELECT request_id FROM logs WHERE type = 'consume' AND model_name = 'chat'"
+        ).await;
         let request = request.text("request_id");
         let explain = format!("/console/explain/{}", request.replace('-', "%2D"));
         // 价格

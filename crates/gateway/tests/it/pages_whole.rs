@@ -51,6 +51,7 @@ impl FullWorld {
         world.channel(&["metered"], json!({ "name": "third" })).await;
         let tagged = json!({ "name": "second", "tag": "cheap" });
         world.channel(&["free-model"], tagged).await;
+        gone(&world).await;
         Self { world, ann }
     }
 
@@ -60,6 +61,20 @@ impl FullWorld {
         self.world.admin().post("/api/task/1/fail-and-refund", &over).await;
         self.world.close().await;
     }
+}
+
+/// A user who was deleted, and the channel that served them, with a call that was charged and one
+/// that failed. Returns their numbers.
+pub(crate) async fn gone(world: &World) -> (i64, i64) {
+    let admin = world.admin();
+    let channel = world.model("old", fixed(10), Reply::text("ok")).await;
+    let bob = world.payer(1_000).await;
+    world.pay("old", &bob).await.expect(200);
+    world.upstream.on("/old", Reply::failure(7, "no"));
+    world.pay("old", &bob).await.expect(200);
+    admin.delete(&format!("/api/channel/{channel}")).await;
+    admin.delete(&format!("/api/user/{}", bob.id)).await;
+    (bob.id, channel)
 }
 
 /// What each reader is led to, by the shapes of addresses.

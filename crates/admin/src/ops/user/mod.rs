@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 
 const COLUMNS: &str = "id, username, display_name, (password_hash IS NOT NULL) AS has_password, \
      (access_token_hash IS NOT NULL) AS has_access_token, role, status, \"group\", ratio, quota, \
-     used_quota, request_count, language, created_at, updated_at";
+     used_quota, request_count, language, created_at, updated_at, deleted_at";
 
 /// Most users that are named at once: those of a page.
 const MAX_NAMES: usize = 200;
@@ -81,6 +81,8 @@ pub struct UserView {
     pub created_at: i64,
     /// When the user was last edited.
     pub updated_at: i64,
+    /// When the user was deleted; `null`: they are there. The balance is kept.
+    pub deleted_at: Option<i64>,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
@@ -104,6 +106,7 @@ fn view(row: &Row, now: UnixMs) -> Result<UserView, StoreError> {
         language: row.get("language")?,
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
+        deleted_at: row.get::<Option<UnixMs>>("deleted_at")?.map(exact::seconds),
     })
 }
 
@@ -116,7 +119,7 @@ const SORTED: &[(&str, &str)] = &[
 ];
 
 /// A page of the users that the filters `keyword`, `group`, `role` and `status` name, sorted by
-/// `sort` and `order`.
+/// `sort` and `order`: of those who are there or, with `deleted`, who were deleted.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -144,7 +147,17 @@ pub async fn rows(
     page: PageRequest,
 ) -> Result<Page<UserView>, AdminError> {
     let mut conditions = Where::default();
-    conditions.fixed("deleted_at IS NULL");
+    conditions.fixed(match query.text("deleted") {
+        None | Some("0" | "false") => "deleted_at IS NULL",
+        Some("1" | "true") => "deleted_at IS NOT NULL",
+        Some(_) => {
+            return Err(AdminError::field(
+                "deleted",
+                "必须是 true 或 false",
+                "must be true or false",
+            ));
+        }
+    });
     if let Some(keyword) = query.text("keyword") {
         let pattern = page::anywhere(&keyword.to_lowercase());
         let by_words =
@@ -164,18 +177,27 @@ pub async fn rows(
     conditions.page(&state.db, (&columns(), "users", &order), page, read).await
 }
 
-/// One user.
+/// One user who is there.
 ///
 /// # Errors
 /// When there is none, or the database fails.
 pub async fn get(state: &AdminState, id: UserId) -> Result<UserView, AdminError> {
+    let user = kept(state, id).await?;
+    if user.deleted_at.is_some() { Err(not_found()) } else { Ok(user) }
+}
+
+/// One user, also one who was deleted: their balance and their journal are kept.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub async fn kept(state: &AdminState, id: UserId) -> Result<UserView, AdminError> {
     // One statement, so that balance and holds are of one moment.
     let sql = format!(
         "SELECT {}, (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
              WHERE user_id = $1) AS held,
              (SELECT CAST(coalesce(sum(amount), 0) AS BIGINT) FROM holds
              WHERE user_id = $1 AND for_task) AS held_for_tasks
-         FROM users WHERE id = $1 AND deleted_at IS NULL",
+         FROM users WHERE id = $1",
         columns()
     );
     let rows = state.db.read(&sql, &[id.into()]).await?;

@@ -1,7 +1,7 @@
 //! Writing users.
 
 use super::input::UserInput;
-use super::{UserView, get, reached};
+use super::{UserView, get, kept, reached};
 use crate::ops::batch::{
     BatchItem, BatchRequest, BatchResult, RowChange, RowDecision, StatusSet, change_each,
 };
@@ -235,7 +235,8 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: UserId) -> Result<(),
     write(state, statements, actor, id, told, json!({ "target_user_id": id })).await
 }
 
-/// Moves a balance: a deposit, a correction downwards, or a refund of a call.
+/// Moves a balance: a deposit, a correction downwards, or a refund of a call. That of a deleted
+/// user is kept, and can be taken off, refunded to and reversed.
 ///
 /// # Errors
 /// When there is nothing to move, the role doesn't reach, or the ledger refuses.
@@ -264,7 +265,18 @@ pub async fn move_quota(
         let en = format!("must not begin with {OF_CODES} or {OF_REVERSALS}");
         return Err(AdminError::field("reference", zh, en));
     }
-    let user = reached(state, actor, id).await?;
+    let user = kept(state, id).await?;
+    if actor.user_id != id {
+        actor.require_above(user.role)?;
+    }
+    let is_given = !delta.is_negative() && refund_of.is_none() && reversal_of.is_none();
+    if user.deleted_at.is_some() && is_given {
+        return Err(AdminError::conflict(
+            "该用户已删除: 余额只能扣减, 或以退款、冲正归还",
+            "this user was deleted: the balance can only be taken off, or given back by a refund \
+             or a reversal",
+        ));
+    }
     if username.is_some_and(|name| name != user.username) {
         let en = "is not the name of this user";
         return Err(AdminError::field("username", "不是该用户的用户名", en));

@@ -177,6 +177,12 @@ fn about(error: AdminError, id: i64) -> AdminError {
         AdminError::NotFound { .. } => {
             AdminError::field("ids", format!("#{id} 不存在"), format!("there is no #{id}"))
         }
+        AdminError::Forbidden { zh, en } => {
+            AdminError::forbidden(format!("(#{id}) {zh}"), format!("(#{id}) {en}"))
+        }
+        AdminError::Conflict { zh, en } => {
+            AdminError::conflict(format!("(#{id}) {zh}"), format!("(#{id}) {en}"))
+        }
         other => other,
     }
 }

@@ -300,6 +300,7 @@ async fn facts(
     let took = hold.closed_at_ms.map(|closed| closed - hold.created_at_ms);
     let (kind, word) = standing(lang, hold);
     let key = key_name(visit, hold).await?;
+    let is_reached = user::out_of_reach(state, &visit.actor, [owner]).await?.is_empty();
     let usage = hold.lines.iter().find(|line| line.prompt_tokens + line.completion_tokens > 0);
     Ok(html! {
         dl.facts {
@@ -315,6 +316,7 @@ async fn facts(
                 @if let Some((id, name)) = &key {
                     span.muted { " · " (lang.say("令牌", "key")) " " }
                     @match name {
+                        Some(name) if !is_reached => (name),
                         Some(name) => a href={ "/console/keys/" (id.0) "/edit" } { (name) },
                         None => span.muted { "#" (id.0) " " (lang.say("(已删除)", "(deleted)")) },
                     }

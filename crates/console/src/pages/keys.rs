@@ -21,7 +21,7 @@ use admin::ops::user;
 use admin::ops::{group, unpriced};
 use domain::{KeyId, Quota, UserId};
 use maud::{Markup, html};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const ENTRY: &str = "/console/keys";
 const LIST: BatchList = BatchList {
@@ -39,8 +39,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         true => user::names(state, actor, page.items.iter().map(|key| key.user_id)).await?,
         false => BTreeMap::new(),
     };
+    let owners = page.items.iter().map(|key| key.user_id);
+    let beyond = user::out_of_reach(state, actor, owners).await?;
     let of_user = users::of_user(&visit).await?;
-    let columns = columns(&visit, &names);
+    let columns = columns(&visit, (&names, &beyond));
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
     let new = users::new_of_user(&visit, "/console/keys/new");
     let body = html! {
@@ -77,9 +79,12 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
 
 type KeyColumn<'a> = Column<'a, TokenView>;
 
-fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns<'a, TokenView> {
-    let lang = visit.lang();
-    let mut all = named_columns(visit, names);
+/// Names of owners, and those whose keys the reader may not change.
+type Owners<'a> = (&'a BTreeMap<UserId, String>, &'a BTreeSet<UserId>);
+
+fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
+    let (lang, (_, beyond)) = (visit.lang(), owners);
+    let mut all = named_columns(visit, owners);
     all.extend([
         KeyColumn::new("key", lang.say("令牌", "Key"), move |key| {
             html! { td.mono.muted {
@@ -136,26 +141,36 @@ fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns
             } }
         })
         .wide(),
-        KeyColumn::tool(parts::acts_head(lang), move |key| actions_cell(visit, key)),
+        KeyColumn::tool(parts::acts_head(lang), move |key| {
+            match beyond.contains(&key.user_id) {
+                true => html! { td.acts {} },
+                false => actions_cell(visit, key),
+            }
+        }),
     ]);
     Columns::of(visit, "keys", all)
 }
 
 /// Which key it is, and for administrators whose.
-fn named_columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Vec<KeyColumn<'a>> {
+fn named_columns<'a>(
+    visit: &'a Visit,
+    (names, beyond): Owners<'a>,
+) -> Vec<KeyColumn<'a>> {
     let lang = visit.lang();
-    let owner = |key: &TokenView| {
+    let owner = move |key: &TokenView| {
         let name = names.get(&key.user_id).map_or("?", String::as_str);
         html! { td.cut.short { a href={ "/console/users/" (key.user_id.0) } { (name) } } }
     };
     let mut all = vec![
         KeyColumn::tool(batch::tick_head(lang), move |key| {
-            batch::tick(lang, key.id.0, name_of(lang, key), true)
+            batch::tick(lang, key.id.0, name_of(lang, key), !beyond.contains(&key.user_id))
         }),
         KeyColumn::thing(lang.say("名称", "Name"), move |key| {
             let name = name_of(lang, key);
             let to = format!("/console/keys/{}/edit", key.id.0);
-            html! { td.cut title=(name) { a href=(to) { (name) } } }
+            html! { td.cut title=(name) {
+                @if beyond.contains(&key.user_id) { (name) } @else { a href=(to) { (name) } }
+            } }
         })
         .rises("name"),
     ];
@@ -327,6 +342,8 @@ pub(super) async fn shown(visit: &Visit, created: &Created, title: &str, more: &
 /// `GET /console/keys/{id}/edit`
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
+    // A form that can't be sent is not opened.
+    user::require_reach(&visit.state, &visit.actor, key.user_id).await?;
     edit_page(&visit, Some(&key), &FormSays::Nothing).await
 }
 

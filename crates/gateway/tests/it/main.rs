@@ -82,6 +82,7 @@ mod pages_recent;
 mod pages_repeated;
 mod pages_sessions;
 mod pages_sizes;
+mod pages_slips;
 mod pages_tasks;
 mod pages_units;
 mod pages_usage;

@@ -268,7 +268,7 @@ pub async fn reached(
 ///
 /// # Errors
 /// When the role doesn't reach, or the database fails.
-pub(super) async fn require_reach(
+pub async fn require_reach(
     state: &AdminState,
     actor: &Actor,
     owner: UserId,
@@ -282,6 +282,28 @@ pub(super) async fn require_reach(
         Some(row) => actor.require_above(row.get("role")?),
         None => Ok(()),
     }
+}
+
+/// Those of these owners whose things the actor may not change, as [`require_reach`] says it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn out_of_reach(
+    state: &AdminState,
+    actor: &Actor,
+    owners: impl IntoIterator<Item = UserId>,
+) -> Result<BTreeSet<UserId>, AdminError> {
+    let others = owners.into_iter().filter(|owner| *owner != actor.user_id);
+    let Some(list) = sql_list(others) else { return Ok(BTreeSet::new()) };
+    let sql = format!("SELECT id, role FROM users WHERE id IN ({list})");
+    let mut beyond = BTreeSet::new();
+    for row in state.db.read(&sql, &[]).await? {
+        let is_reached = actor.is_admin() && actor.require_above(row.get("role")?).is_ok();
+        if !is_reached {
+            beyond.insert(row.get("id")?);
+        }
+    }
+    Ok(beyond)
 }
 
 /// The user of this name, or of this number.

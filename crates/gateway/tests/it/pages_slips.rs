@@ -1,0 +1,48 @@
+//! Small faults of pages, each as a reader met it.
+
+use crate::pages::{Browser, PASSWORD, attributes, between, lively, name_of};
+use crate::pages_protocols::form as encoded;
+use crate::world::World;
+use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+use tokio::net::TcpListener;
+
+/// A world with an administrator, `adam`.
+async fn with_adam(db: TestDb) -> (World, i64) {
+    let (world, ann) = lively(db).await;
+    let adam = json!({ "username": "adam", "password": PASSWORD, "role": 10 });
+    world.admin().user(adam).await;
+    (world, ann)
+}
+
+on_both_databases! {
+    async fn keys_that_one_may_not_change_are_not_offered(db: TestDb) {
+        let (world, ann) = with_adam(db).await;
+        let roots = world.admin().key_of(1, json!({ "name": "of-root" })).await.id;
+        let anns = world.admin().key_of(ann, json!({ "name": "of-ann" })).await.id;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        let list = adam.get("/console/keys").await.expect(200).text();
+        let row = |id: i64| between(&list, &format!("<tr id=\"key-{id}\">"), "</tr>").unwrap();
+        for (id, reaches) in [(roots, false), (anns, true)] {
+            let row = row(id);
+            assert_eq!(row.contains(&format!("value=\"{id}\"")), reaches, "a box: {row}");
+            for part in [format!("/console/keys/{id}/edit"), format!("/console/keys/{id}/status")] {
+                assert_eq!(row.contains(&part), reaches, "{part}: {row}");
+            }
+        }
+        let refused = adam.get(&format!("/console/keys/{roots}/edit")).await.expect(403).text();
+        assert!(refused.contains("of a higher role"), "{refused}");
+        adam.get(&format!("/console/keys/{anns}/edit")).await.expect(200);
+
+        // Sent all the same: nothing is done, and the row is named.
+        let both = format!("id={roots}&id={anns}&status=2");
+        let refused = adam.send("/console/keys/batch", &both).await.text();
+        assert!(refused.contains(&format!("(#{roots})")), "{refused}");
+        let off = "SELECT count(*) FROM tokens WHERE status = 2";
+        assert_eq!(world.db.i64(off).await, 0);
+        let own = adam.send("/console/keys/batch", &format!("id={anns}&status=2")).await;
+        assert!(own.expect(200).text().contains("What will change"));
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        root.get(&format!("/console/keys/{roots}/edit")).await.expect(200);
+        world.close().await;
+    }
+}

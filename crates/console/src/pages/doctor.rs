@@ -2,13 +2,13 @@
 
 use super::for_admins;
 use crate::folds::folds;
-use crate::lang::Lang;
+use crate::lang::{Lang, tell};
 use crate::parts;
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit};
 use crate::{findings, show};
-use admin::ROLE_ROOT;
 use admin::ops::doctor::{self, HealthCheck, HealthState, LooseHolds, NodeView};
+use admin::{AdminError, ROLE_ROOT};
 use maud::{Markup, html};
 
 const ENTRY: &str = "/console/doctor";
@@ -27,13 +27,20 @@ async fn page(visit: &Visit, reaches_out: bool) -> Handled {
     for_admins(visit)?;
     let lang = visit.lang();
     // It shows settings, which are root's.
-    let checks = match visit.actor.role >= ROLE_ROOT {
-        true => Some(doctor::examine(&visit.state, &visit.actor, reaches_out).await?.items),
+    let is_root = visit.actor.role >= ROLE_ROOT;
+    let checks = match is_root {
+        true => match doctor::examine(&visit.state, &visit.actor, reaches_out).await {
+            Ok(checks) => Some(checks.items),
+            // Another one is under way: the nodes are there all the same.
+            Err(AdminError::Conflict { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
         false => None,
     };
     let nodes = doctor::list_nodes(&visit.state, &visit.actor).await?.items;
     let body = html! {
         @if let Some(checks) = &checks { (health(lang, checks)) }
+        @else if is_root { (under_way(visit)) }
         @else {
             p.note { (lang.say(
                 "健康检查会显示设置, 只有 root 能看到; 管理员只看到节点。",
@@ -47,7 +54,7 @@ async fn page(visit: &Visit, reaches_out: bool) -> Handled {
     };
     let beside = html! {
         span.space {}
-        @if checks.is_some() {
+        @if is_root {
             a.button href=(ENTRY) { (lang.say("重新检查", "Check again")) }
             form.inline method="post" action=(ENTRY) {
                 (csrf(visit))
@@ -56,6 +63,25 @@ async fn page(visit: &Visit, reaches_out: bool) -> Handled {
         }
     };
     Ok(ShellPage::new(lang.say("健康检查", "Health"), ENTRY).beside(beside).show(visit, body))
+}
+
+/// In place of a check, while another is made.
+fn under_way(visit: &Visit) -> Markup {
+    let lang = visit.lang();
+    html! {
+        p.note {
+            (lang.say(
+                "健康检查正在进行 (在另一个页面, 或由另一位管理员发起), 稍后请重新检查。",
+                "A health check is under way, from another page or by somebody else: check again \
+                 in a moment.",
+            ))
+            @if let Some(last) = doctor::last(&visit.state, &visit.actor) {
+                " " (lang.say("上一次: ", "The last one: ")) (show::ago(last.at)) ", "
+                (tell!(lang, "故障 {} 项, 留意 {} 项。", "broken {}, worth a look {}.",
+                    last.bad, last.odd))
+            }
+        }
+    }
 }
 
 fn health(lang: Lang, checks: &[HealthCheck]) -> Markup {

@@ -45,4 +45,28 @@ on_both_databases! {
         root.get(&format!("/console/keys/{roots}/edit")).await.expect(200);
         world.close().await;
     }
+
+    async fn nodes_are_seen_while_a_health_check_is_under_way(db: TestDb) {
+        let world = World::open(db).await;
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", upstream.local_addr().unwrap());
+        world.channel(&["slow"], json!({ "base_url": base })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let meanwhile = async {
+            // The check asks this upstream, and waits for it.
+            let (asked, _) = upstream.accept().await.unwrap();
+            let page = root.get("/console/doctor").await.expect(200).text();
+            let nodes = ["id=\"nodes\"", "0.1.0", "Held for unfinished"];
+            for words in nodes.into_iter().chain(["A health check is under way"]) {
+                assert!(page.contains(words), "{words}: {page}");
+            }
+            drop((asked, upstream));
+        };
+        let (checked, ()) = tokio::join!(root.send("/console/doctor", ""), meanwhile);
+        let checked = checked.expect(200).text();
+        assert!(!checked.contains("A health check is under way"), "{checked}");
+        let page = root.get("/console/doctor").await.expect(200).text();
+        assert!(!page.contains("A health check is under way"), "{page}");
+        world.close().await;
+    }
 }

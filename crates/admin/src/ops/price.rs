@@ -3,7 +3,7 @@
 use super::ability::AbilityInput;
 use super::log::{self, LogFilter, LogView, lately};
 use super::price_demand::PricedNames;
-use super::user;
+use super::{group, user};
 use crate::fields::Fields;
 use crate::page::PageRequest;
 use crate::{Actor, AdminError, AdminState, exact};
@@ -142,9 +142,12 @@ pub async fn preview(
     let live = state.live.as_ref().map(|live| live.catalog.load());
     let ratio_of = |group: &str| live.as_ref().and_then(|catalog| catalog.group_ratio(group));
     let group = match (&input.group, &user) {
-        (Some(name), _) => ratio_of(name)
-            .ok_or_else(|| AdminError::field("group", "没有这个分组", "is not known"))?,
         // A group without a ratio pays the plain price.
+        (Some(name), _) => match ratio_of(name) {
+            Some(ratio) => ratio,
+            None if group::is_known(state, actor, name).await? => Ratio::ONE,
+            None => return Err(AdminError::field("group", "没有这个分组", "is not known")),
+        },
         (None, Some(user)) => ratio_of(&user.group).unwrap_or(Ratio::ONE),
         (None, None) => Ratio::ONE,
     };

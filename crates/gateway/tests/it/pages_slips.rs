@@ -69,4 +69,22 @@ on_both_databases! {
         assert!(!page.contains("A health check is under way"), "{page}");
         world.close().await;
     }
+
+    async fn a_price_is_previewed_for_every_group_that_is_offered(db: TestDb) {
+        let world = World::open(db).await;
+        world.channel(&["m"], json!({ "groups": ["office"] })).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console/prices/edit").await.expect(200).text();
+        for group in ["default", "office"] {
+            assert!(page.contains(&format!("<option value=\"{group}\">")), "{group}: {page}");
+            let price = json!({ "model_name": "m", "ratio": 1.5, "prompt_tokens": 1_000_000,
+                "group": group });
+            let seen = world.admin().post("/api/price/preview", &price).await;
+            assert_eq!(seen["charge"], 1_500_750, "{seen}");
+        }
+        let none = json!({ "model_name": "m", "ratio": 1.5, "group": "nobodys" });
+        let refused = world.admin().try_post("/api/price/preview", &none).await;
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        world.close().await;
+    }
 }

@@ -14,6 +14,7 @@ const LINES: &[Line] = &[
     ("channel.copy", "复制渠道 {}", "copied the channel {}"),
     ("channel.create", "创建渠道 {}", "created the channel {}"),
     ("channel.delete", "删除渠道 {}", "deleted the channel {}"),
+    ("channel.models", "查询渠道 {} 的上游模型", "asked the upstream of the channel {} for models"),
     ("channel.test", "测试渠道 {}", "tested the channel {}"),
     ("channel.update", "修改渠道 {}", "changed the channel {}"),
     ("group.delete", "删除分组倍率 {}", "deleted the group {}"),
@@ -133,5 +134,41 @@ mod tests {
         for (action, line, english) in LINES {
             assert_eq!(line.matches("{}").count(), english.matches("{}").count(), "{action}");
         }
+    }
+
+    /// The names of actions in a file: what its lines of the journal are recorded as.
+    fn recorded(path: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(path).expect("the sources") {
+            let path = entry.expect("a file").path();
+            if path.is_dir() {
+                recorded(&path, found);
+            } else {
+                let text = std::fs::read_to_string(&path).expect("a source");
+                let quoted = text.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", "));
+                let is_action = |name: &str| {
+                    let is_word = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
+                    name.chars().all(is_word) && name.matches('.').count() == 1
+                };
+                // An action, and what is told of it.
+                found.extend(
+                    quoted
+                        .filter(|(name, rest)| {
+                            is_action(name)
+                                && (rest.starts_with("format!") || rest.starts_with('"'))
+                        })
+                        .map(|(name, _)| name.to_owned()),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_action_that_is_recorded_has_a_line() {
+        let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../admin/src/ops");
+        let mut found = std::collections::BTreeSet::new();
+        recorded(&sources, &mut found);
+        assert!(found.len() > 15 && found.contains("channel.models"), "{found:?}");
+        let missing = found.iter().filter(|name| !LINES.iter().any(|(known, ..)| known == name));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&String>::new());
     }
 }

@@ -172,7 +172,14 @@ impl Complaint {
         }
         Ok(match error {
             AdminError::Field { field, zh, en } => {
-                Self { field, words: lang.say(&zh, &en).to_owned() }
+                let words = lang.say(&zh, &en);
+                match field.split_once('.') {
+                    // A place in what a field holds, as `tiers.0.at`.
+                    Some((name, _)) if name != "set" => {
+                        Self { field: name.to_owned(), words: format!("{field}: {words}") }
+                    }
+                    _ => Self { words: words.to_owned(), field },
+                }
             }
             other => {
                 let fault = Fault::from(other);

@@ -91,7 +91,9 @@ pub(crate) async fn view(Here(visit): Here) -> Handled {
     let protocol = protocol::get(&visit.state, visit.asked("name")).await?;
     let document = protocol.document.as_deref().unwrap_or_default();
     let body = html! {
-        @if let Some(problem) = &protocol.problem { p.complaint role="alert" { (problem) } }
+        @if let Some(problem) = &protocol.problem {
+            p.complaint role="alert" { (visit.say("文档有误: ", "")) (problem) }
+        }
         dl.facts {
             dt { (lang.say("来源", "From")) } dd { (origin(lang, &protocol)) }
             dt { (lang.say("调用", "Calls")) }

@@ -87,4 +87,30 @@ on_both_databases! {
         assert_eq!(refused.status, 422, "{}", refused.text());
         world.close().await;
     }
+
+    async fn what_is_wrong_is_said_in_ones_language_and_at_its_field(db: TestDb) {
+        let world = World::open(db).await;
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let broken = encoded(&[("document", "name = \"mine\"\nodd = 1\n")]);
+        let page = root.send("/console/protocols/edit", &broken).await.expect(422).text();
+        assert!(page.contains("line 2: odd: "), "{page}");
+        root.lang = "zh";
+        let page = root.send("/console/protocols/edit", &broken).await.expect(422).text();
+        assert!(page.contains("第 2 行 odd 处有误: "), "{page}");
+
+        root.lang = "en";
+        for (field, text) in [
+            ("tiers", r#"[{"at": "nowhere"}]"#),
+            ("meters", r#"{"cache_writ": 2}"#),
+            ("units", r#"{"images": -1}"#),
+        ] {
+            let price = [("model_name", "m"), ("kind", "use"), ("ratio", "1.5"), (field, text)];
+            let page = root.send("/console/prices/edit", &encoded(&price)).await;
+            let page = page.expect(422).text();
+            assert!(page.contains(&format!("href=\"#f-{field}\"")), "{field}: {page}");
+            let area = between(&page, &format!(" id=\"f-{field}\""), ">").unwrap();
+            assert!(area.contains("aria-invalid=\"true\""), "{field}: {area}");
+        }
+        world.close().await;
+    }
 }

@@ -33,6 +33,20 @@ impl fmt::Display for DocumentProblem {
     }
 }
 
+impl DocumentProblem {
+    /// Where it is in Chinese; why is said in English, as in logs.
+    fn in_chinese(&self) -> String {
+        let mut text = match self.line {
+            0 => "整个文档".to_owned(),
+            line => format!("第 {line} 行"),
+        };
+        if !self.at.is_empty() {
+            text.push_str(&format!(" {} 处", self.at));
+        }
+        format!("{text}有误: {}", self.reason)
+    }
+}
+
 /// All that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentProblems(pub Vec<DocumentProblem>);
@@ -49,6 +63,12 @@ impl fmt::Display for DocumentProblems {
 }
 
 impl DocumentProblems {
+    /// The same for readers of Chinese: each problem on a line, with its place.
+    #[must_use]
+    pub fn in_chinese(&self) -> String {
+        self.0.iter().map(DocumentProblem::in_chinese).collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn whole(reason: String) -> Self {
         Self(vec![DocumentProblem { line: 0, at: String::new(), reason }])
     }

@@ -221,8 +221,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, name: &str) -> Result<(),
 fn named(known: &Known, document: &str) -> Result<String, AdminError> {
     let mut library = known.library.clone();
     let protocol = library.add(document).map_err(|problems| {
-        let problems = problems.to_string();
-        AdminError::field("document", problems.clone(), problems)
+        AdminError::field("document", problems.in_chinese(), problems.to_string())
     })?;
     if is_builtin(&protocol.name) {
         let name = &protocol.name;

@@ -163,8 +163,7 @@ pub async fn try_out(state: &AdminState, input: &TrialInput) -> Result<Trial, Ad
         (Some(document), _) => {
             let (mut library, _) = protocols::load(&state.db).await?;
             library.add(document).map_err(|problems| {
-                let problems = problems.to_string();
-                AdminError::field("document", problems.clone(), problems)
+                AdminError::field("document", problems.in_chinese(), problems.to_string())
             })?
         }
         (None, Some(name)) => find(state, name).await?,

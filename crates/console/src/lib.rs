@@ -27,6 +27,7 @@ mod setting_words;
 mod shell;
 mod show;
 mod summaries;
+mod unfit;
 mod unit;
 mod visit;
 

@@ -6,6 +6,7 @@ use crate::folds::folds;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, action, filters, pager, typed};
 use crate::shell::ShellPage;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, go_to};
 use crate::{breaches, formula, show};
 use admin::ops::audit::{self, AuditRun};
@@ -136,7 +137,7 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(lang.say("没有操作记录。", "Nothing was done."), None))
+                (empty_or_unfit(&visit, lang.say("没有操作记录。", "Nothing was done."), None))
             } @else {
                 (actions_table(lang, &page.items))
             }

@@ -9,6 +9,7 @@ use crate::form::Complaint;
 use crate::lang::{Lang, tell};
 use crate::parts::{self, action, chosen, filters, pager_with, typed};
 use crate::shell::{ShellPage, csrf};
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Path, Visit, done, html as respond, switched};
 use crate::{formula, notes, show};
 use admin::AdminError;
@@ -40,7 +41,8 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(
+                (empty_or_unfit(
+                    &visit,
                     lang.say(
                         "渠道是上游的一个账户: 地址、密钥和模型。",
                         "A channel is an account at an upstream: address, key and models.",

@@ -11,6 +11,7 @@ use crate::parts::{
 };
 use crate::shell::{ShellPage, csrf};
 use crate::show;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, go_to, step, switched};
 use admin::AdminError;
 use admin::ops::redemption::{self, LotRequest, OpenCodes, RedemptionInput, RedemptionView};
@@ -51,7 +52,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(lang.say("兑换码由用户兑换成余额, 每个一次。",
+                (empty_or_unfit(&visit, lang.say("兑换码由用户兑换成余额, 每个一次。",
                     "A code turns into balance for the user who redeems it, once."),
                     Some(("/console/codes/new", lang.say("生成兑换码", "Make codes")))))
             } @else {

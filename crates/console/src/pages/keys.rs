@@ -14,6 +14,7 @@ use crate::parts::{
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Path, Visit, done, switched};
 use admin::AdminError;
 use admin::ops::token::{self, Created, TokenInput, TokenView};
@@ -56,7 +57,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(lang.say(
+                (empty_or_unfit(&visit, lang.say(
                     "令牌用来调用接口。还没有令牌。", "A key is what calls are made with. There is none here yet."
                 ),
                     Some((new.as_str(), lang.say("新建令牌", "Create a key")))))

@@ -6,6 +6,7 @@ use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, chosen, filters, pager_with, typed};
 use crate::shell::ShellPage;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Visit, address, go_to};
 use crate::{entered, notes, show};
 use admin::AdminError;
@@ -114,7 +115,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         div #list {
             @if is_first { (events::live(&visit, "calls", newest)) }
             @if page.items.is_empty() {
-                (parts::empty(lang.say("没有符合条件的记录。", "No line fits these filters."), None))
+                (empty_or_unfit(&visit, lang.say(
+                    "还没有流水: 充值、计费调用和退款都记在这里。",
+                    "Nothing has happened yet: what is paid in, charged and refunded stands here.",
+                ), None))
             } @else {
                 (columns.table(&html! { tbody { @for line in &page.items {
                     tr id={ "line-" (line.id) } { (columns.cells(line)) }

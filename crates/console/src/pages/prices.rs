@@ -8,6 +8,7 @@ use crate::folds::folds;
 use crate::lang::tell;
 use crate::parts::{self, action, filters, pager, pager_with, typed};
 use crate::shell::ShellPage;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
 use admin::ops::ability::{self, AbilityView};
@@ -100,7 +101,8 @@ async fn priced(visit: &Visit) -> Result<Markup, AdminError> {
         (filters(visit, typed(visit, "keyword", lang.say("模型", "Model"))))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(
+                (empty_or_unfit(
+                    visit,
                     match unpriced::are_refused(&visit.state) {
                         true => lang.say("没有价格的模型会被拒绝。",
                             "Calls of a model without a price are refused."),

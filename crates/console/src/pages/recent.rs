@@ -7,6 +7,7 @@ use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, filters, pager_with, typed};
 use crate::show;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Visit, step};
 use admin::ops::channel;
 use admin::ops::recent::{self, RecentCallView, RecentFilter, RecentState};
@@ -184,7 +185,9 @@ pub(super) async fn list(visit: &Visit) -> Result<Markup, AdminError> {
         (only_in_memory(visit))
         div #list {
             @if found.items.is_empty() {
-                (parts::empty(lang.say("没有符合条件的调用。", "No call fits these filters."), None))
+                (empty_or_unfit(visit, lang.say(
+                    "还没有失败或免费的调用。", "No call has failed or was free yet.",
+                ), None))
             } @else {
                 (table(&columns, &found.items))
             }

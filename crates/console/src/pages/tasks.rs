@@ -5,6 +5,7 @@ use crate::columns::{Column, Columns};
 use crate::lang::{Lang, tell};
 use crate::parts::{self, BACKGROUND, chosen, filters, pager_with, typed};
 use crate::shell::{ShellPage, csrf};
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Path, Visit, go_to, step};
 use crate::{notes, show};
 use admin::AdminError;
@@ -80,7 +81,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             hx-target="this" hx-select="#list" hx-select-oob="#total" hx-swap="outerMorph"
             hx-headers=[is_live.then_some(BACKGROUND)] {
             @if page.items.is_empty() {
-                (parts::empty(lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
+                (empty_or_unfit(&visit, lang.say("没有任务。向以 /submit 结尾的模型提交即产生任务。",
                     "No task. A call of a model that ends in /submit makes one."), None))
             } @else {
                 (columns.table(&html! { tbody { @for task in &page.items {

@@ -10,6 +10,7 @@ use crate::parts::{
     self, FormField, FormFields, action, chosen, filters, on_or_off, pager_with, typed,
 };
 use crate::shell::ShellPage;
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Path, Visit, step};
 use crate::{notes, show};
 use admin::ops::group;
@@ -74,7 +75,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(lang.say("没有符合条件的用户。", "No user fits these filters."), None))
+                (empty_or_unfit(&visit, lang.say("还没有用户。", "There is no user yet."), None))
             } @else {
                 (columns.table(&html! { tbody { @for user in &page.items {
                     tr id={ "user-" (user.id.0) } { (columns.cells(user)) }

@@ -12,6 +12,7 @@ use crate::parts::{
 };
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
+use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, switched};
 use crate::{notes, show};
 use admin::AdminError;
@@ -64,7 +65,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         }))
         div #list {
             @if page.items.is_empty() {
-                (parts::empty(lang.say("回调在任务结束或余额不足时通知你的服务。",
+                (empty_or_unfit(&visit, lang.say("回调在任务结束或余额不足时通知你的服务。",
                     "A webhook tells your service that a task has ended or a balance is low."),
                     Some((new.as_str(), lang.say("新建回调", "Create a webhook")))))
             } @else {
@@ -121,7 +122,9 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         (filters(&visit, chosen(&visit, "state", lang.say("全部状态", "All states"), &states)))
         div #list {
             @if deliveries.items.is_empty() {
-                (parts::empty(lang.say("还没有投递。", "Nothing was delivered yet."), None))
+                (empty_or_unfit(
+                    &visit, lang.say("还没有投递。", "Nothing was delivered yet."), None
+                ))
             } @else { (delivery_rows(&columns, &deliveries.items)) }
             (pager_with(&visit, &deliveries, &columns.menu()))
         }

@@ -113,4 +113,30 @@ on_both_databases! {
         }
         world.close().await;
     }
+
+    async fn a_list_that_a_filter_empties_does_not_say_that_nothing_is_there(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for path in ["keys", "channels", "codes", "webhooks", "prices", "tasks"] {
+            let empty = root.get(&format!("/console/{path}?page_size=50")).await.expect(200).text();
+            let note = between(&empty, "<div class=\"empty\">", "</div>").unwrap();
+            assert!(!note.contains("filter"), "{path}: {note}");
+        }
+        let recent = root.get("/console/log?show=recent").await.expect(200).text();
+        assert!(recent.contains("No call has failed or was free yet"), "{recent}");
+        for path in [
+            "keys?keyword=zzz", "channels?keyword=zzz", "codes?keyword=zzz", "webhooks?status=2",
+            "prices?keyword=zzz", "tasks?model=zzz", "users?keyword=zzz", "log?model=zzz",
+            "actions?username=zzz", "log?show=recent&model=zzz",
+        ] {
+            let page = root.get(&format!("/console/{path}")).await.expect(200).text();
+            let note = between(&page, "<div class=\"empty\">", "</div>").unwrap();
+            assert!(note.contains("Nothing fits these filters."), "{path}: {note}");
+            let all = attributes(&note, "href").pop().unwrap();
+            let is_whole = !all.contains("zzz") && !all.contains("status");
+            assert!(is_whole && all.contains("show=") == path.contains("show="), "{all}");
+            root.get(&all).await.expect(200);
+        }
+        world.close().await;
+    }
 }

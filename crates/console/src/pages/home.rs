@@ -25,7 +25,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let (series, models) = usage::series_and_models(state, actor, true, &request).await?;
     let (sums, charges) = (sums(&series), lines(&request, "consume"));
     let told = notice::get(state, actor).await?;
-    let start = start(&visit, &own, sums.calls).await?;
+    let start = start(&visit, &own).await?;
     let body = html! {
         (notice_page::shown(visit.lang(), &told))
         div.tiles {
@@ -58,7 +58,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
 }
 
 /// Where calls go; for who has made none yet, how to begin.
-async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, AdminError> {
+async fn start(visit: &Visit, own: &UserView) -> Result<Markup, AdminError> {
     let address = html! {
         p {
             (visit.say("接口地址: ", "Base address: "))
@@ -66,7 +66,8 @@ async fn start(visit: &Visit, own: &UserView, calls: i64) -> Result<Markup, Admi
             button.quiet type="button" data-copy="base-address" { (visit.say("复制", "Copy")) }
         }
     };
-    if calls > 0 {
+    // Of all times: who has not called lately knows how.
+    if own.request_count > 0 {
         return Ok(address);
     }
     let few = PageRequest { page: 1, size: 1 };

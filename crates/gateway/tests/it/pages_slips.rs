@@ -139,4 +139,19 @@ on_both_databases! {
         }
         world.close().await;
     }
+
+    async fn first_steps_are_for_who_has_never_called(db: TestDb) {
+        let world = World::open(db).await;
+        for name in ["ann", "bob"] {
+            world.admin().user(json!({ "username": name, "password": PASSWORD })).await;
+        }
+        // Of calls that are older than every range, the count alone is left.
+        world.db.execute("UPDATE users SET request_count = 3 WHERE username = 'ann'").await;
+        for (name, is_new) in [("ann", false), ("bob", true)] {
+            let user = Browser::login(&world.server, name, PASSWORD).await;
+            let page = user.get("/console").await.expect(200).text();
+            assert_eq!(page.contains("First steps"), is_new, "{name}: {page}");
+        }
+        world.close().await;
+    }
 }

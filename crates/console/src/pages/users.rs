@@ -463,7 +463,8 @@ pub(super) fn available_and_held(lang: Lang, user: &UserView) -> Markup {
 /// Why a balance is below zero: the line that took it there, as far as the page reaches.
 fn below_zero(visit: &Visit, user: &UserView, journal: &Journal) -> Markup {
     let lang = visit.lang();
-    if !user.quota.is_negative() {
+    // What crossed it on an older page was made up since, or is not the last to have done it.
+    if !user.quota.is_negative() || !journal.is_newest {
         return html! {};
     }
     let is_below = |line: &LogView, after: Option<Quota>| {
@@ -563,28 +564,38 @@ fn status_button(visit: &Visit, user: &UserView) -> Markup {
     }
 }
 
+/// Lines on a page of a user.
+const JOURNAL_LINES: i64 = 25;
+
 /// Lines of a user, each with the balance after it.
 struct Journal {
     lines: Vec<(LogView, Option<Quota>)>,
     /// Those of them that were reversed.
     reversed: BTreeSet<i64>,
-    /// The oldest line, where there may be more.
+    /// The oldest line, where there are more.
     more: Option<i64>,
+    /// No newer lines are left out.
+    is_newest: bool,
 }
 
 impl Journal {
     async fn read(visit: &Visit, id: UserId) -> Result<Self, AdminError> {
         let before_id = visit.query().number("before_id")?;
         let filter = LogFilter { user_id: Some(id), before_id, ..LogFilter::default() };
-        let page = PageRequest { page: 1, size: 25 };
-        let page = log::list(&visit.state, &visit.actor, false, &filter, page).await?;
+        // One more than is shown: it says whether there are older ones.
+        let page = PageRequest { page: 1, size: JOURNAL_LINES + 1 };
+        let mut page = log::list(&visit.state, &visit.actor, false, &filter, page).await?;
+        let shown = usize::try_from(JOURNAL_LINES).unwrap_or(usize::MAX);
+        let has_more = page.items.len() > shown;
+        page.items.truncate(shown);
         let ids: Vec<i64> = page.items.iter().map(|line| line.id).collect();
         let after = balance::after_lines(&visit.state, &visit.actor, id, &ids).await?;
         let reversed = user::reversed_lines(&visit.state, &visit.actor, id, ids).await?;
-        let more = page.items.last().filter(|_| page.items.len() >= 25).map(|line| line.id);
+        let more = page.items.last().filter(|_| has_more).map(|line| line.id);
         let lines = page.items.into_iter();
         let lines = lines.map(|line| (after.get(&line.id).copied(), line));
-        Ok(Self { lines: lines.map(|(after, line)| (line, after)).collect(), reversed, more })
+        let lines = lines.map(|(after, line)| (line, after)).collect();
+        Ok(Self { lines, reversed, more, is_newest: before_id.is_none() })
     }
 
     fn show(&self, visit: &Visit, reaches: bool) -> Markup {

@@ -154,4 +154,32 @@ on_both_databases! {
         }
         world.close().await;
     }
+
+    async fn older_lines_are_offered_where_there_are_some(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(1_000).await;
+        let path = format!("/console/users/{}", ann.id);
+        let lines = format!("SELECT count(*) FROM logs WHERE user_id = {}", ann.id);
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let older = |page: &str| {
+            attributes(page, "href").into_iter().find(|to| to.contains("before_id="))
+        };
+        while world.db.i64(&lines).await < 25 {
+            world.admin().add_quota(ann.id, 1, "a test").await;
+        }
+        let page = root.get(&path).await.expect(200).text();
+        assert_eq!(page.matches("<tr id=\"line-").count(), 25, "{page}");
+        assert_eq!(older(&page), None, "there is nothing older");
+
+        // The line that takes the balance below zero is the 26th, and the newest.
+        let quota = world.admin().user_quota(ann.id).await;
+        world.admin().add_quota(ann.id, -quota - 5, "a test").await;
+        let page = root.get(&path).await.expect(200).text();
+        assert!(page.contains("Below zero"), "{page}");
+        let to = older(&page).expect("one more");
+        let page = root.get(&to).await.expect(200).text();
+        assert_eq!(page.matches("<tr id=\"line-").count(), 1, "{page}");
+        assert!(!page.contains("Below zero") && older(&page).is_none(), "{page}");
+        world.close().await;
+    }
 }

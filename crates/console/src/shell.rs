@@ -325,6 +325,10 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
             "You had redeemed this code before; the balance did not move",
         ),
         "ended" => visit.say("会话已结束", "The session ended"),
+        "tested" => visit.say(
+            "测试事件将立即投递, 结果见投递记录",
+            "A test is delivered now; the deliveries say how it went",
+        ),
         "sent" => visit.say("将立即重新投递", "It is delivered again now"),
         "decided" => visit.say("任务已处理", "The task was decided"),
         "decided-many" => visit.say("选中的任务已处理", "The selected tasks were decided"),

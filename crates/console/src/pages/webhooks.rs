@@ -406,7 +406,7 @@ pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 /// `POST /console/webhooks/{id}/test`
 pub(crate) async fn test(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     webhook::test(&visit.state, &visit.actor, id).await?;
-    Ok(done(&format!("/console/webhooks/{id}"), "sent"))
+    Ok(done(&format!("/console/webhooks/{id}"), "tested"))
 }
 
 /// `POST /console/webhooks/{id}/status?to=on|off`

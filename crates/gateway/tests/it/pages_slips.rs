@@ -182,4 +182,16 @@ on_both_databases! {
         assert!(!page.contains("Below zero") && older(&page).is_none(), "{page}");
         world.close().await;
     }
+
+    async fn a_test_of_a_webhook_is_confirmed_as_one(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let hook = json!({ "user_id": ann, "url": "http://example.com/" });
+        let hook = world.admin().post("/api/webhook", &hook).await["id"].as_i64().unwrap();
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let to = root.send(&format!("/console/webhooks/{hook}/test"), "").await.expect(303);
+        let page = root.get(&to.header("location").unwrap()).await.expect(200).text();
+        assert!(page.contains("A test is delivered now"), "{page}");
+        assert!(!page.contains("delivered again"), "{page}");
+        world.close().await;
+    }
 }

@@ -197,6 +197,7 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         Some(reply) => task::results(app, &task, reply).await?,
         None => Vec::new(),
     };
+    let reaches = webhooks::is_reached(visit, task.user_id).await?;
     let body = html! {
         div.receipt { (facts(visit, &task, &of_others)) }
         (timeline(lang, &task))
@@ -210,9 +211,11 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         @else { (last_reply(visit, &task, reply.as_deref(), (is_own, asked))) }
         @if !deliveries.items.is_empty() {
             h2.sec { (lang.say("回调投递", "Webhooks about it")) }
-            (webhooks::deliveries_table(visit, &deliveries.items))
+            (webhooks::deliveries_table(visit, &deliveries.items, reaches))
         }
-        @if visit.is_admin() && is_open(&task) { (task_decision::choices(lang, &task)) }
+        @if visit.is_admin() && reaches && is_open(&task) {
+            (task_decision::choices(lang, &task))
+        }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
     Ok(ShellPage::new(title, ENTRY).show(visit, body))

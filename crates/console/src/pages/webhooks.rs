@@ -18,6 +18,7 @@ use crate::{notes, show};
 use admin::AdminError;
 use admin::ops::user;
 use admin::ops::webhook::{self, DeliveryView, WebhookInput, WebhookShown, WebhookView};
+use domain::UserId;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -96,9 +97,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
 pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let (state, actor, lang) = (&visit.state, &visit.actor, visit.lang());
     let endpoint = webhook::get(state, actor, id).await?;
+    let reaches = is_reached(&visit, endpoint.user_id).await?;
     let page = visit.page_request()?;
     let deliveries = webhook::deliveries(state, actor, id, &visit.query(), page).await?;
-    let columns = delivery_columns(&visit);
+    let columns = delivery_columns(&visit, reaches);
     let states = [
         ("pending", lang.say("待投递", "Pending")),
         ("delivered", lang.say("已送达", "Delivered")),
@@ -129,7 +131,11 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             (pager_with(&visit, &deliveries, &columns.menu()))
         }
     };
-    let beside = html! { span.muted { "#" (id) } span.space {} (buttons(&visit, &endpoint)) };
+    let beside = html! {
+        span.muted { "#" (id) }
+        span.space {}
+        @if reaches { (buttons(&visit, &endpoint)) }
+    };
     Ok(ShellPage::new(lang.say("回调", "Webhook"), ENTRY).beside(beside).show(&visit, body))
 }
 
@@ -150,9 +156,14 @@ fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
     }
 }
 
+/// Whether the reader may change the webhooks of this user, and send them again.
+pub(super) async fn is_reached(visit: &Visit, owner: UserId) -> Result<bool, AdminError> {
+    Ok(user::out_of_reach(&visit.state, &visit.actor, [owner]).await?.is_empty())
+}
+
 type DeliveryColumn<'a> = Column<'a, DeliveryView>;
 
-fn delivery_columns(visit: &Visit) -> Columns<'_, DeliveryView> {
+fn delivery_columns(visit: &Visit, reaches: bool) -> Columns<'_, DeliveryView> {
     let lang = visit.lang();
     let all = vec![
         DeliveryColumn::thing(lang.say("时间", "Time"), |delivery| {
@@ -188,7 +199,9 @@ fn delivery_columns(visit: &Visit) -> Columns<'_, DeliveryView> {
         DeliveryColumn::tool(parts::acts_head(lang), move |delivery| {
             let to = format!("/console/deliveries/{}/again", delivery.id);
             html! {
-                td.acts { (action(visit, &to, lang.say("重新投递", "Deliver again"), "")) }
+                td.acts { @if reaches {
+                    (action(visit, &to, lang.say("重新投递", "Deliver again"), ""))
+                } }
             }
         }),
     ];
@@ -196,8 +209,12 @@ fn delivery_columns(visit: &Visit) -> Columns<'_, DeliveryView> {
 }
 
 /// The deliveries of a task.
-pub(super) fn deliveries_table(visit: &Visit, deliveries: &[DeliveryView]) -> Markup {
-    let columns = delivery_columns(visit);
+pub(super) fn deliveries_table(
+    visit: &Visit,
+    deliveries: &[DeliveryView],
+    reaches: bool,
+) -> Markup {
+    let columns = delivery_columns(visit, reaches);
     html! { (delivery_rows(&columns, deliveries)) div.below { (columns.menu()) } }
 }
 
@@ -292,6 +309,8 @@ fn event_fields(lang: Lang, fields: &FormFields<'_>, now: &[String]) -> Markup {
 /// `GET /console/webhooks/{id}/edit`
 pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let endpoint = webhook::get(&visit.state, &visit.actor, id).await?;
+    // A form that can't be sent is not opened.
+    user::require_reach(&visit.state, &visit.actor, endpoint.user_id).await?;
     page(&visit, Some(&endpoint), &FormSays::Nothing).await
 }
 

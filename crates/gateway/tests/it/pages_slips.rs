@@ -46,6 +46,27 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn webhooks_that_one_may_not_change_are_not_offered(db: TestDb) {
+        let (world, ann) = with_adam(db).await;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        for (owner, reaches) in [(1, false), (ann, true)] {
+            let hook = json!({ "user_id": owner, "url": "http://example.com/" });
+            let hook = world.admin().post("/api/webhook", &hook).await["id"].as_i64().unwrap();
+            world.admin().post(&format!("/api/webhook/{hook}/test"), &json!({})).await;
+            let path = format!("/console/webhooks/{hook}");
+            let page = adam.get(&path).await.expect(200).text();
+            for part in ["/edit", "/rotate", "/delete", "/again"] {
+                let to = |page: &str, name| attributes(page, name).into_iter();
+                let mut ways = to(&page, "href").chain(to(&page, "action"));
+                assert_eq!(ways.any(|to| to.contains(part)), reaches, "{part}: {page}");
+            }
+            adam.get(&format!("{path}/edit")).await.expect(if reaches { 200 } else { 403 });
+            let page = adam.get(&format!("{path}?state=failed")).await.expect(200).text();
+            assert!(page.contains("Nothing fits these filters."), "{page}");
+        }
+        world.close().await;
+    }
+
     async fn nodes_are_seen_while_a_health_check_is_under_way(db: TestDb) {
         let world = World::open(db).await;
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -63,6 +63,16 @@ impl Form {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The same with each of these fields once, all that was ticked in it behind commas.
+    pub(crate) fn joined(&self, names: &[&str]) -> Self {
+        let others = self.0.iter().filter(|(key, _)| !names.contains(&key.as_str())).cloned();
+        let joined = names.iter().filter(|name| self.ticked(name)).map(|name| {
+            let values: Vec<&str> = self.all(name).filter(|value| !value.is_empty()).collect();
+            ((*name).to_owned(), values.join(", "))
+        });
+        Self(others.chain(joined).collect())
+    }
+
     /// An instant in UTC, as `datetime-local` sends it, in seconds; -1 where nothing was typed.
     pub(crate) fn moment(&self, name: &str) -> Result<i64, AdminError> {
         let text = self.text(name);

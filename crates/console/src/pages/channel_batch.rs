@@ -122,6 +122,7 @@ async fn form(visit: &Visit, given: &Form, complaint: Option<&Complaint>) -> Han
             }
         }
     };
+    let given = &given.joined(&["models"]);
     let fields = FormFields::new(lang, given, complaint);
     let body = html! {
         form.form.wide method="post" action="/console/channels/batch" {

@@ -6,6 +6,7 @@ use super::for_admins;
 use crate::lang::{Lang, tell};
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit, go_to};
+use admin::AdminError;
 use admin::ops::channel::{self, ChannelView};
 use domain::ChannelId;
 use maud::{Markup, html};
@@ -27,7 +28,12 @@ pub(crate) async fn run(Here(visit): Here) -> Handled {
     }
     let mut channels = Vec::new();
     for id in ids {
-        channels.push(channel::get(&visit.state, ChannelId(id)).await?);
+        match channel::get(&visit.state, ChannelId(id)).await {
+            Ok(channel) => channels.push(channel),
+            // Deleted meanwhile: the others are tested all the same.
+            Err(AdminError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let body = html! {
         p.muted { (lang.say(

@@ -352,7 +352,7 @@ pub(crate) async fn edit(Here(visit): Here, Path(id): Path<i64>) -> Handled {
 pub(crate) async fn save(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
     let says = match saved(&visit, &key).await {
-        Ok(None) => return Ok(done(ENTRY, "saved")),
+        Ok(None) => return Ok(done(&LIST.origin(&visit), "saved")),
         Ok(Some(changed)) => FormSays::Replaces(changed),
         Err(error) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
     };
@@ -455,6 +455,7 @@ async fn edit_page(
             (visit.then_field())
             @if key.is_some() {
                 input type="hidden" name="opened" value=(says.opened(&visit.form, &now));
+                (batch::keep_origin(visit, &LIST))
             } @else { (once_field(visit)) }
             (parts::complaint(lang, says.complaint()))
             @if let FormSays::Replaces(changed) = says { (changed.note(lang)) }
@@ -474,7 +475,7 @@ async fn edit_page(
                     Some(_) => lang.say("保存", "Save"),
                     None => lang.say("创建令牌", "Create key"),
                 }) }
-                a.button href=(ENTRY) { (lang.say("取消", "Cancel")) }
+                a.button href=(LIST.origin(visit)) { (lang.say("取消", "Cancel")) }
             }
         }
     };

@@ -21,13 +21,18 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     let statement = match statement {
         Ok(statement) => statement,
         Err(AdminError::NotFound { zh, en }) => {
-            let body =
-                parts::empty(lang.say(&zh, &en), Some(("/console", lang.say("返回", "Back"))));
+            let body = html! {
+                (months(&visit, visit.asked("month"), true))
+                (parts::empty(lang.say(&zh, &en), Some(("/console", lang.say("返回", "Back")))))
+            };
             return Ok(ShellPage::new(lang.say("账单", "Statement"), entry).show(&visit, body));
         }
         Err(error) => return Err(error.into()),
     };
-    let body = html! { (months(&visit, &statement)) (table(lang, &statement)) };
+    let body = html! {
+        (months(&visit, &statement.month, statement.complete))
+        (table(lang, &statement))
+    };
     let title =
         format!("{} {} · {}", lang.say("账单", "Statement"), statement.month, statement.username);
     let csv = match of_other {
@@ -44,7 +49,7 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
 }
 
 /// Ways to another month.
-fn months(visit: &Visit, statement: &MonthStatement) -> Markup {
+fn months(visit: &Visit, month: &str, is_complete: bool) -> Markup {
     let lang = visit.lang();
     html! {
         form.bar method="get" action="/console/statements" {
@@ -52,9 +57,9 @@ fn months(visit: &Visit, statement: &MonthStatement) -> Markup {
                 input type="hidden" name="user_id" value=(visit.asked("user_id"));
             }
             label for="f-month" { (lang.say("月份 (UTC)", "Month (UTC)")) }
-            input #f-month type="month" name="month" value=(statement.month);
+            input #f-month type="month" name="month" value=(month);
             button { (lang.say("查看", "Show")) }
-            @if !statement.complete { span.muted { (lang.say("本月尚未结束", "the month is not over")) } }
+            @if !is_complete { span.muted { (lang.say("本月尚未结束", "the month is not over")) } }
         }
     }
 }

@@ -215,4 +215,33 @@ on_both_databases! {
         assert!(!page.contains("delivered again"), "{page}");
         world.close().await;
     }
+
+    async fn slips_of_pages_stay_mended(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        // An address that is no text has a page of the console.
+        let page = root.get("/console/explain/%FF").await.expect(404).text();
+        let has_menu = page.contains("href=\"/console/log\"");
+        assert!(page.contains("<!DOCTYPE html>") && has_menu, "{page}");
+        // Where there is no statement, another month can be chosen.
+        let page = root.get("/console/statements?user_id=9999&month=2026-01").await.expect(200);
+        let page = page.text();
+        assert!(page.contains("type=\"month\" name=\"month\" value=\"2026-01\""), "{page}");
+        // Of channels to test one may be gone.
+        let page = root.send("/console/channels/test", "id=1&id=9999").await.expect(200).text();
+        assert!(page.contains("/console/channels/1/test"), "{page}");
+        // All that was ticked comes back with a complaint.
+        let ticked = "id=1&models=a&models=b&priority=x";
+        let page = root.send("/console/channels/batch", ticked).await.expect(422).text();
+        assert!(page.contains("value=\"a, b\""), "{page}");
+        // A key that is saved leads back to the list that one came from.
+        let key = world.admin().key_of(ann, json!({ "name": "k" })).await.id;
+        let list = format!("/console/keys?user_id={ann}&sort=name");
+        let page = root.get(&format!("/console/keys/{key}/edit")).await.expect(200).text();
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let form = encoded(&[("back", list.as_str()), ("name", "kk"), ("opened", &opened)]);
+        let to = root.send(&format!("/console/keys/{key}/edit"), &form).await.expect(303);
+        assert_eq!(to.header("location"), Some(format!("{list}&done=saved")));
+        world.close().await;
+    }
 }

@@ -67,10 +67,9 @@ pub(crate) async fn make_key(Here(visit): Here) -> Handled {
 async fn made(visit: &Visit) -> Result<Created, AdminError> {
     let (state, actor) = (&visit.state, &visit.actor);
     let now = state.clock.now().0 / 1_000;
-    let keys = own_keys(visit).await?;
-    for key in
-        keys.iter().filter(|key| key.name == KEY_NAME && (0..now).contains(&key.expired_time))
-    {
+    let made_here = named_keys(visit, KEY_NAME).await?;
+    let is_over = |key: &&TokenView| key.name == KEY_NAME && (0..now).contains(&key.expired_time);
+    for key in made_here.iter().filter(is_over) {
         token::delete(state, actor, key.id).await?;
     }
     let mut object = Object::default()
@@ -92,8 +91,13 @@ async fn made(visit: &Visit) -> Result<Created, AdminError> {
 
 /// The reader's own keys, of administrators, too.
 async fn own_keys(visit: &Visit) -> Result<Vec<TokenView>, AdminError> {
+    named_keys(visit, "").await
+}
+
+/// Those of them with this in their name: of many keys the others do not hide them.
+async fn named_keys(visit: &Visit, keyword: &str) -> Result<Vec<TokenView>, AdminError> {
     let own = ("user_id".to_owned(), visit.actor.user_id.0.to_string());
-    let query: Query = [own].into_iter().collect();
+    let query: Query = [own, ("keyword".to_owned(), keyword.to_owned())].into_iter().collect();
     let page = PageRequest::read(&query, 100)?;
     Ok(token::list(&visit.state, &visit.actor, &query, page).await?.items)
 }

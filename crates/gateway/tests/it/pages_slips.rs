@@ -244,4 +244,20 @@ on_both_databases! {
         assert_eq!(to.header("location"), Some(format!("{list}&done=saved")));
         world.close().await;
     }
+
+    async fn keys_of_the_playground_end_among_many(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let user = Browser::login(&world.server, &name_of(&world, ann).await, PASSWORD).await;
+        for _ in 0..100 {
+            world.admin().key_of(ann, json!({ "name": "k" })).await;
+        }
+        user.send("/console/play/key", "like=").await.expect(200);
+        let ended = if world.db.is_postgres() { "now() - interval '1 hour'" } else { "1" };
+        let end = format!("UPDATE tokens SET expired_at = {ended} WHERE name = 'playground'");
+        world.db.execute(&end).await;
+        user.send("/console/play/key", "like=").await.expect(200);
+        let keys = "SELECT count(*) FROM tokens WHERE name = 'playground'";
+        assert_eq!(world.db.i64(keys).await, 1);
+        world.close().await;
+    }
 }

@@ -67,6 +67,18 @@ const REASONS: &[Note] = &[
 
 /// What stopped a request to an upstream, or an attempt at a password.
 const CODES: &[Note] = &[
+    ("AUTH_ERROR", "令牌无效", "no valid key"),
+    ("INSUFFICIENT_QUOTA", "余额不足", "too little balance"),
+    ("INVALID_REQUEST", "请求有误", "a faulty request"),
+    ("MODEL_NOT_FOUND", "没有这个模型", "no such model"),
+    ("NO_CHANNEL", "没有可用的渠道", "no channel to call"),
+    ("RATE_LIMITED", "超出速率限制", "a limit of requests"),
+    ("REQUEST_TIMEOUT", "请求超时", "a time-out"),
+    ("SPENDING_LIMIT", "达到消费上限", "a limit of spending"),
+    ("UPSTREAM_ENVELOPE", "上游应答报告失败", "a reply that says that it failed"),
+    ("UPSTREAM_ERROR", "上游没有应答", "no reply of the upstream"),
+    ("UPSTREAM_RESPONSE", "上游应答不符合约定", "a reply that is not as its protocol says"),
+    ("UPSTREAM_STATUS", "上游返回错误状态", "an error status of the upstream"),
     ("address", "地址不可用", "the address can't be used"),
     ("bad_reply", "应答不是 HTTP", "the reply is not HTTP"),
     ("address_gone", "回调地址已删除", "the address is gone"),

@@ -2,7 +2,7 @@
 
 use crate::lang::{Lang, tell};
 use crate::visit::Visit;
-use crate::{parts, show};
+use crate::{notes, parts, show};
 use admin::ops::attention::Attention;
 use admin::ops::doctor::{self, LastHealth};
 use admin::ops::unpriced;
@@ -71,6 +71,10 @@ impl Needs {
         let lang = self.lang;
         let Some(failing) = &attention.failing else { return };
         let most = failing.failures.first().map_or("", |failure| failure.code);
+        let most = match notes::code(lang, most) {
+            code if code == most => code.to_owned(),
+            words => format!("{words} ({most})"),
+        };
         let (percent, calls) = (show::share(failing.failed, failing.calls), failing.calls);
         let words = tell!(
             lang,

@@ -128,7 +128,7 @@ on_sqlite! {
         }
         world.admin().add_quota(payer.id, -10_000_000, "a correction").await;
         let page = root.get("/console").await.expect(200).text();
-        let rate = "calls failed in 15 minutes, most with MODEL_NOT_FOUND";
+        let rate = "calls failed in 15 minutes, most with no such model (MODEL_NOT_FOUND)";
         assert!(page.contains(rate) && page.contains("1 user is below zero"), "{page}");
         let told = world.admin().get("/api/attention").await;
         assert_eq!((&told["users_below_zero"], &told["failing"]["failed"]), (

@@ -17,8 +17,8 @@ const MAX_FIELDS: usize = 4000;
 pub(crate) const NO_AMOUNT: (&str, &str) = (
     "请输入金额 (最多六位小数; 美元须为 $0.000002 的倍数), 或以 q 结尾的额度; 不带正负号, \
      小数点是 0.5 而不是 0,5",
-    "must be an amount with at most six decimals, dollars in steps of $0.000002, or quota with a q, \
-     without a sign, and with a point before decimals: 0.5, not 0,5",
+    "must be an amount with at most six decimals, dollars in steps of $0.000002, or quota with a \
+     q, without a sign, and with a point before decimals: 0.5, not 0,5",
 );
 
 /// The fields of a form.
@@ -87,7 +87,7 @@ impl Form {
         at.map(Timestamp::as_second).map_err(wrong)
     }
 
-    /// An amount in the unit of the console, in dollars or as quota: `None` where nothing was typed.
+    /// An amount in the unit of the console, in dollars or as quota; `None`: nothing was typed.
     pub(crate) fn amount(&self, name: &str) -> Result<Option<i64>, AdminError> {
         self.amount_in(Unit::shown(), name)
     }

@@ -560,8 +560,8 @@ pub(crate) fn money_chart(lang: Lang, series: &UsageSeries, with_paid_in: bool) 
                         @for point in used {
                             tr {
                                 td { (show::step_start(point.time, step_s)) }
-                                @if with_paid_in { (show::usd_cell(point.paid_in)) }
-                                (show::usd_cell(point.spent))
+                                @if with_paid_in { (show::amount_cell(point.paid_in)) }
+                                (show::amount_cell(point.spent))
                                 (show::count_cell(point.calls))
                                 (show::count_cell(point.prompt_tokens + point.completion_tokens))
                             }

@@ -278,7 +278,7 @@ pub(crate) fn csrf(visit: &Visit) -> Markup {
 /// The confirmation of a completed action after a redirect.
 fn just_done(visit: &Visit, title: &str) -> Markup {
     if let Some(RecentMovement { delta, now }) = visit.moved {
-        let (amount, now) = (show::usd(Quota(delta.0.saturating_abs())), show::usd(now));
+        let (amount, now) = (show::amount(Quota(delta.0.saturating_abs())), show::amount(now));
         let words = match (visit.asked("done"), delta.is_negative()) {
             ("redeemed", _) => tell!(
                 visit.lang(),
@@ -395,14 +395,16 @@ fn ended(visit: &Visit) -> Markup {
                     )) }
                     span data-when="other" { (tell!(
                         visit.lang(),
-                        "此浏览器现在登录的是另一个用户, 内容尚未提交。请在新标签页以 {} 登录, 然后回到这里继续。",
+                        "此浏览器现在登录的是另一个用户, 内容尚未提交。\
+                         请在新标签页以 {} 登录, 然后回到这里继续。",
                         "This browser is logged in as somebody else now. Nothing was sent: log in \
                          as {} in another tab, come back, and go on.",
                         visit.actor.username
                     )) }
                     span data-when="silent" { (visit.say(
                         "服务器没有应答, 内容尚未提交, 仍保留在本页。",
-                        "The server did not answer. Nothing was sent, and what you typed is still here.",
+                        "The server did not answer. Nothing was sent, and what you typed is still \
+                         here.",
                     )) }
                 }
                 div.buttons {

@@ -11,28 +11,28 @@ const MICROS_PER_QUOTA: i128 = 1_000_000 / Quota::PER_USD as i128;
 pub(crate) const NOTHING: &str = "–";
 
 /// In the unit of this console: `$1,240.00`, `−$0.000448`, as short as is exact.
-pub(crate) fn usd(quota: Quota) -> String {
+pub(crate) fn amount(quota: Quota) -> String {
     Unit::shown().short(quota)
 }
 
 /// The same with all decimals, so that a column lines up.
-pub(crate) fn usd_exact(quota: Quota) -> String {
+pub(crate) fn amount_whole(quota: Quota) -> String {
     Unit::shown().whole(quota)
 }
 
 /// An amount as one may type it, worth so many cents.
 pub(crate) fn example(cents: i64) -> String {
-    usd(Quota(cents * Quota::PER_USD / 100))
+    amount(Quota(cents * Quota::PER_USD / 100))
 }
 
 /// With a sign in any case: what moved.
-pub(crate) fn usd_moved(quota: Quota) -> String {
-    format!("{}{}", plus(quota), usd_exact(quota))
+pub(crate) fn moved(quota: Quota) -> String {
+    format!("{}{}", plus(quota), amount_whole(quota))
 }
 
 /// The same, in a text.
-pub(crate) fn usd_signed(quota: Quota) -> String {
-    format!("{}{}", plus(quota), usd(quota))
+pub(crate) fn signed(quota: Quota) -> String {
+    format!("{}{}", plus(quota), amount(quota))
 }
 
 const fn plus(quota: Quota) -> &'static str {
@@ -54,7 +54,7 @@ pub(crate) fn count_moved(quota: Quota) -> String {
 /// as $1.10 comes to $1.099998: shown is the shortest amount within a millionth of it, or within
 /// one quota where that is little, and the amount itself beside.
 pub(crate) fn million(quota: Quota) -> Markup {
-    let (meant, exact) = (usd(shortest(quota)), usd(quota));
+    let (meant, exact) = (amount(shortest(quota)), amount(quota));
     meant_price(&meant, Some(exact.as_str()).filter(|exact| *exact != meant))
 }
 
@@ -84,22 +84,22 @@ fn shortest(quota: Quota) -> Quota {
 /// An amount, with the quota small beside.
 pub(crate) fn money(quota: Quota) -> Markup {
     html! {
-        span.usd { (usd(quota)) }
+        span.amount { (amount(quota)) }
         @if *Unit::shown() != Unit::Quota { span.q { (count(quota.0)) " q" } }
     }
 }
 
 /// A cell of an amount, all decimals.
-pub(crate) fn usd_cell(quota: Quota) -> Markup {
-    html! { td.num { (usd_exact(quota)) } }
+pub(crate) fn amount_cell(quota: Quota) -> Markup {
+    html! { td.num { (amount_whole(quota)) } }
 }
 
 /// A cell of what moved, with its sign and colour.
 pub(crate) fn moved_cell(quota: Quota) -> Markup {
     match quota.0 {
         0 => html! { td.num.muted { (NOTHING) } },
-        1.. => html! { td.num.good { (usd_moved(quota)) } },
-        _ => html! { td.num { (usd_moved(quota)) } },
+        1.. => html! { td.num.good { (moved(quota)) } },
+        _ => html! { td.num { (moved(quota)) } },
     }
 }
 
@@ -204,12 +204,12 @@ mod tests {
             (i64::MAX, "$18,446,744,073,709.551614", "$18,446,744,073,709.551614"),
             (i64::MIN, "−$18,446,744,073,709.551616", "−$18,446,744,073,709.551616"),
         ] {
-            assert_eq!((&*usd(Quota(quota)), &*usd_exact(Quota(quota))), (short, whole));
+            assert_eq!((&*amount(Quota(quota)), &*amount_whole(Quota(quota))), (short, whole));
             assert_eq!(read_amount(short), Some(Quota(quota)).filter(|_| quota >= 0));
         }
-        assert_eq!(usd_moved(Quota(1)), "+$0.000002");
-        assert_eq!(usd_signed(Quota(500_000)), "+$1.00");
-        assert_eq!(usd_signed(Quota(-500_000)), "−$1.00");
+        assert_eq!(moved(Quota(1)), "+$0.000002");
+        assert_eq!(signed(Quota(500_000)), "+$1.00");
+        assert_eq!(signed(Quota(-500_000)), "−$1.00");
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         #[test]
         fn what_is_shown_is_read_as_the_same(quota in 0..i64::MAX) {
             let in_quota = format!("{} q", count(quota));
-            for shown in [usd(Quota(quota)), usd_exact(Quota(quota)), in_quota] {
+            for shown in [amount(Quota(quota)), amount_whole(Quota(quota)), in_quota] {
                 prop_assert_eq!(read_amount(&shown), Some(Quota(quota)));
             }
         }
@@ -307,7 +307,7 @@ mod tests {
             (1, "$0.000002"),
             (0, "$0.00"),
         ] {
-            assert_eq!(usd(shortest(Quota(quota))), meant, "{quota}");
+            assert_eq!(amount(shortest(Quota(quota))), meant, "{quota}");
         }
     }
 

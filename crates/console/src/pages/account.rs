@@ -181,7 +181,7 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
         form.form method="post" action="/console/account/low-balance" {
             (csrf(visit))
             (parts::complaint(lang, of_threshold))
-            @let threshold = low.threshold.map(show::usd).unwrap_or_default();
+            @let threshold = low.threshold.map(show::amount).unwrap_or_default();
             (FormFields::new(visit.lang(), &visit.form, of_threshold).field(
                 FormField::new("threshold", lang.say(
                     "余额低于此数时通知", "Notify when the balance is below"

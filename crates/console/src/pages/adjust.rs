@@ -55,7 +55,7 @@ async fn move_balance(visit: &Visit, user: &UserView) -> Result<(Moved, String),
     let delta = if takes { Quota(-amount.0) } else { amount };
     let then = user.quota.checked_add(delta);
     if takes && then.is_some_and(Quota::is_negative) && !visit.form.ticked("below") {
-        let then = then.map(show::usd).unwrap_or_default();
+        let then = then.map(show::amount).unwrap_or_default();
         return Err(AdminError::field(
             "below",
             format!("余额会变为 {then}, 该用户的调用将被拒绝; 确认请勾选"),
@@ -145,7 +145,7 @@ async fn refundable(visit: &Visit, owner: UserId, charge: &ChargeRef) -> Option<
 }
 
 fn beyond_refund(most: Option<Quota>) -> AdminError {
-    let most = most.map(show::usd).unwrap_or_default();
+    let most = most.map(show::amount).unwrap_or_default();
     AdminError::field(
         "amount",
         format!("最多退还 {most}: 这次调用的费用, 减去已退还的"),
@@ -162,7 +162,7 @@ fn of_form(error: AdminError) -> AdminError {
              now: open it anew to move more",
         ),
         AdminError::Ledger(LedgerError::Overflow) => {
-            let most = show::usd(Quota::LARGEST_BALANCE);
+            let most = show::amount(Quota::LARGEST_BALANCE);
             AdminError::field(
                 "amount",
                 format!("过大: 单笔金额和余额最多为 {most}"),
@@ -206,7 +206,8 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
     let takes = complaint
         .map_or(given.is_some_and(Quota::is_negative), |_| visit.form.text("direction") == "take")
         || takes_alone;
-    let given = given.map(|quota| show::usd(Quota(quota.0.saturating_abs()))).unwrap_or_default();
+    let given =
+        given.map(|quota| show::amount(Quota(quota.0.saturating_abs()))).unwrap_or_default();
     let amount = if complaint.is_some() { visit.form.text("amount") } else { &given };
     let reference = match visit.form.text("reference") {
         // A reversal has its own.
@@ -347,7 +348,7 @@ fn amount_fields(
         "like {}, or quota with a q, like 2500000q",
         show::example(500)
     );
-    let hint = match most.map(show::usd) {
+    let hint = match most.map(show::amount) {
         Some(most) => tell!(lang, "最多 {most}; {how}", "at most {most}; {how}"),
         None => how,
     };

@@ -239,8 +239,8 @@ async fn page(
                 .value(channel.map_or("", |channel| &channel.remark))
                 .hint(lang.say("只有管理员看到", "for administrators alone"))))
             (mapping_fields(lang, &fields, channel))
-            div.check role="status" hx-post=(check) hx-trigger="change from:closest form delay:100ms"
-                hx-include="closest form" hx-swap="innerHTML" {}
+            div.check role="status" hx-post=(check) hx-include="closest form"
+                hx-trigger="change from:closest form delay:100ms" hx-swap="innerHTML" {}
             div.buttons {
                 button.primary { (match channel {
                     Some(_) => lang.say("保存", "Save"),

@@ -52,7 +52,7 @@ fn cell_of(lang: Lang, cell: &GroupReach) -> Markup {
     html! {
         @if cell.free { (lang.say("免费", "free")) }
         @else if let Some(call) = cell.a_call {
-            (show::usd(call)) small { (lang.say("每次", "a call")) }
+            (show::amount(call)) small { (lang.say("每次", "a call")) }
         }
         @else if cell.prompt_million.is_none() { (lang.say("按单位", "by units")) }
         @else { (by_use(cell.prompt_million)) " / " (by_use(cell.completion_million)) }

@@ -98,12 +98,12 @@ fn columns(visit: &Visit) -> Columns<'_, ChannelView> {
     all.extend(channel_live::columns(lang));
     all.extend([
         ChannelColumn::new("used_today", lang.say("今日", "Today"), |channel| {
-            show::usd_cell(channel.used_today.unwrap_or_default())
+            show::amount_cell(channel.used_today.unwrap_or_default())
         })
         .number()
         .wide(),
         ChannelColumn::new("used_quota", lang.say("累计", "Used"), |channel| {
-            show::usd_cell(channel.used_quota)
+            show::amount_cell(channel.used_quota)
         })
         .number()
         .falls("used_quota"),

@@ -203,7 +203,7 @@ fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
         CodeColumn::new("state", lang.say("状态", "State"), move |code| {
             html! { td { (state(lang, code)) } }
         }),
-        CodeColumn::new("worth", lang.say("金额", "Worth"), |code| show::usd_cell(code.quota))
+        CodeColumn::new("worth", lang.say("金额", "Worth"), |code| show::amount_cell(code.quota))
             .number(),
         CodeColumn::new("made", lang.say("生成于", "Made"), |code| {
             html! { td { (show::ago(code.created_time)) } }

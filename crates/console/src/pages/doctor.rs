@@ -173,7 +173,7 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                             @else { (parts::state("off", lang.say("已停止", "gone"))) } }
                         td.hide.mono { (node.version) }
                         (show::count_cell(node.open_holds))
-                        (show::usd_cell(node.held))
+                        (show::amount_cell(node.held))
                         td { (show::ago(node.started_at)) }
                         td.hide { (show::ago(node.lease_until)) }
                         td.hide.mono { (node.id) }

@@ -154,7 +154,7 @@ fn calls_table(visit: &Visit, story: &Explanation, names: &BTreeMap<UserId, Stri
                         } }
                         td { (parts::state(kind, word)) }
                         td.hide.cut title=(hold.model) { (hold.model) }
-                        td.num { (show::usd(hold.cost())) }
+                        td.num { (show::amount(hold.cost())) }
                         td.acts {
                             a href=(address_of(&story.request_id, Some(hold.hold_id)))
                                 data-open="" { (lang.say("说明", "Explain")) }
@@ -240,7 +240,7 @@ async fn receipt(
         div.formula {
             @if hold.calculation.is_empty() { (formula::in_words(lang, &hold.formula)) } @else {
                 (formula::in_words(lang, &format!("{} quota", hold.calculation)))
-                " = " (show::usd(hold.charged))
+                " = " (show::amount(hold.charged))
             }
         }
         @if !hold.calculation.is_empty() && !hold.formula.is_empty() {
@@ -261,7 +261,7 @@ fn below_zero(visit: &Visit, hold: &HoldStory, after: &[Option<Quota>]) -> Marku
     if !is_below || hold.charged <= hold.held {
         return html! {};
     }
-    let (held, charged) = (show::usd(hold.held), show::usd(hold.charged));
+    let (held, charged) = (show::amount(hold.held), show::amount(hold.charged));
     html! {
         p.note {
             (tell!(lang,
@@ -354,7 +354,7 @@ async fn facts(
             dd {
                 b { (show::money(hold.cost())) }
                 @if hold.refunded.0 != 0 {
-                    @let (charged, back) = (show::usd(hold.charged), show::usd(hold.refunded));
+                    @let [charged, back] = [hold.charged, hold.refunded].map(show::amount);
                     span.muted { " · " (tell!(lang, "收取 {charged}, 退款 {back}",
                         "charged {charged}, refunded {back}")) }
                 }
@@ -479,7 +479,7 @@ fn waterfall(lang: Lang, hold: &HoldStory) -> Markup {
         )) {
             @for (label, class, from, quota, note) in &rows {
                 span.muted { (label) }
-                span.num { (show::usd(*quota)) " " span.q { (show::count(quota.0)) } " "
+                span.num { (show::amount(*quota)) " " span.q { (show::count(quota.0)) } " "
                     span.muted.small { (note) } }
                 svg viewBox={ "0 0 " (WIDTH) " 20" } preserveAspectRatio="none" aria-hidden="true" {
                     rect class=(class) x=(from) y="0" width=(width(quota.0)) height="20" {}
@@ -493,7 +493,7 @@ fn journal(lang: Lang, lines: &[JournalLine], after: &[Option<Quota>]) -> Markup
     let balance = |quota: Option<Quota>| {
         html! {
             td.num { @match quota {
-                Some(quota) => (show::usd_exact(quota)),
+                Some(quota) => (show::amount_whole(quota)),
                 None => span.muted { (show::NOTHING) },
             } }
         }
@@ -535,7 +535,7 @@ fn as_text(lang: Lang, request_id: &str, hold: &HoldStory) -> String {
     let (_, state) = state_of(lang, hold.state);
     let [formula, calculation] =
         [&hold.formula, &hold.calculation].map(|text| formula::in_words(lang, text));
-    let dollars = show::usd(*charged);
+    let dollars = show::amount(*charged);
     text.push_str(&tell!(
         lang,
         "模型 {model}  {state}  预扣 {held} 费用 {charged} ({dollars}) 退款 {refunded}\n公式 \

@@ -230,7 +230,7 @@ fn example_price(lang: Lang, example: &GroupExample) -> Markup {
     html! {
         span.muted { (example.model_name) ": " }
         @match example.a_call {
-            Some(quota) => { (show::usd(quota)) " " (lang.say("每次", "a call")) }
+            Some(quota) => { (show::amount(quota)) " " (lang.say("每次", "a call")) }
             None => {
                 (million(example.prompt_million)) " / " (million(example.completion_million))
                 " " span.muted { (lang.say("每百万 Tokens", "a million tokens")) }

@@ -165,7 +165,7 @@ fn user(lang: Lang, steps: &FirstSteps) -> SetupStep {
     match &steps.user {
         Some(user) => SetupStep {
             title,
-            words: html! { b { (user.username) } " · " (show::usd(user.quota)) },
+            words: html! { b { (user.username) } " · " (show::amount(user.quota)) },
             is_done: true,
             to: (format!("/console/users/{}", user.id), lang.say("查看", "Open")),
         },
@@ -229,7 +229,7 @@ async fn call_row(visit: &Visit, steps: &FirstSteps, waits: bool) -> Result<Mark
     let lang = visit.lang();
     let title = lang.say("第一次调用", "Make the first call");
     if let Some(call) = &steps.call {
-        let charge = show::usd(call.quota);
+        let charge = show::amount(call.quota);
         return Ok(html! {
             li.done {
                 div {

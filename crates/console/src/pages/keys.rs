@@ -114,14 +114,14 @@ fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
         })
         .wide(),
         KeyColumn::new("used_quota", lang.say("已用", "Used"), |key| {
-            show::usd_cell(key.used_quota)
+            show::amount_cell(key.used_quota)
         })
         .number()
         .falls("used_quota"),
         KeyColumn::new("remain_quota", lang.say("剩余", "Left"), move |key| {
             html! { td.num {
                 @if key.unlimited_quota { span.muted { (lang.say("不限", "no limit")) } }
-                @else { (show::usd_exact(key.remain_quota)) }
+                @else { (show::amount_whole(key.remain_quota)) }
             } }
         })
         .number()
@@ -142,21 +142,16 @@ fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
             } }
         })
         .wide(),
-        KeyColumn::tool(parts::acts_head(lang), move |key| {
-            match beyond.contains(&key.user_id) {
-                true => html! { td.acts {} },
-                false => actions_cell(visit, key),
-            }
+        KeyColumn::tool(parts::acts_head(lang), move |key| match beyond.contains(&key.user_id) {
+            true => html! { td.acts {} },
+            false => actions_cell(visit, key),
         }),
     ]);
     Columns::of(visit, "keys", all)
 }
 
 /// Which key it is, and for administrators whose.
-fn named_columns<'a>(
-    visit: &'a Visit,
-    (names, beyond): Owners<'a>,
-) -> Vec<KeyColumn<'a>> {
+fn named_columns<'a>(visit: &'a Visit, (names, beyond): Owners<'a>) -> Vec<KeyColumn<'a>> {
     let lang = visit.lang();
     let owner = move |key: &TokenView| {
         let name = names.get(&key.user_id).map_or("?", String::as_str);
@@ -373,7 +368,7 @@ async fn saved(visit: &Visit, key: &TokenView) -> Result<Option<ChangedMeanwhile
 /// The fields of a key that its form replaces. What may still be spent has a guard of its own, as
 /// calls change it.
 fn texts(key: &TokenView) -> FieldTexts {
-    let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let money = |quota: Option<Quota>| quota.map(show::amount).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     vec![
         ("name", key.name.clone()),
@@ -394,7 +389,7 @@ fn text_typed(form: &Form, name: &'static str) -> String {
     match name {
         "models" | "allow_ips" => listed(text).join(", "),
         "daily_limit" | "monthly_limit" => {
-            show::read_amount(text).map_or_else(|| text.to_owned(), show::usd)
+            show::read_amount(text).map_or_else(|| text.to_owned(), show::amount)
         }
         _ => text.to_owned(),
     }
@@ -488,7 +483,7 @@ async fn edit_page(
 }
 
 fn limit_fields(lang: Lang, fields: &FormFields<'_>, key: Option<&TokenView>) -> Markup {
-    let money = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let money = |quota: Option<Quota>| quota.map(show::amount).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let remain = money(key.filter(|key| !key.unlimited_quota).map(|key| key.remain_quota));
     html! {

@@ -23,7 +23,7 @@ pub(super) fn typed_name(
     if typed == owner {
         return Ok(Some(typed.to_owned()));
     }
-    let limit = show::usd(limit);
+    let limit = show::amount(limit);
     Err(AdminError::field(
         NAME,
         format!("金额超过 {limit}, 请输入该用户的用户名 {owner} 以确认"),
@@ -70,7 +70,7 @@ pub(super) fn field_of_amount(
 
 fn name_field(visit: &Visit, fields: &FormFields<'_>, limit: Quota, owner: Option<&str>) -> Markup {
     let lang = visit.lang();
-    let limit = show::usd(limit);
+    let limit = show::amount(limit);
     let hint = match owner {
         Some(owner) => tell!(
             lang,

@@ -339,7 +339,7 @@ fn sums_line(lang: Lang, sums: &Statistics) -> Markup {
                 @if nth > 0 { " · " }
                 (type_word(lang, &sum.r#type).unwrap_or(&sum.r#type)) " "
                 (tell!(lang, "{} 条", "×{}", show::count(sum.count))) " "
-                (show::usd_signed(sum.delta))
+                (show::signed(sum.delta))
             }
         }
     }

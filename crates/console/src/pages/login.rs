@@ -119,8 +119,8 @@ fn page(
     shell::bare(taste, status, lang.say("登录", "Log in"), content)
 }
 
-/// `GET /console/session`: whose session the browser has now, and the token of its forms, for a page
-/// that was open while it changed.
+/// `GET /console/session`: whose session the browser has now, and the token of its forms, for a
+/// page that was open while it changed.
 pub(crate) async fn session(Here(visit): Here) -> Handled {
     let session = json!({ "user_id": visit.actor.user_id.0, "csrf": visit.session.csrf });
     let mut reply = PageReply::new(session.to_string().into());

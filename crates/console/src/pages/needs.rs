@@ -49,7 +49,7 @@ impl Needs {
     }
 
     fn of_tasks(&mut self, attention: &Attention) {
-        let (lang, held) = (self.lang, show::usd(attention.undecided_held));
+        let (lang, held) = (self.lang, show::amount(attention.undecided_held));
         let words = match attention.undecided_tasks {
             0 => return,
             1 => tell!(

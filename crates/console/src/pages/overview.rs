@@ -94,7 +94,7 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
 
 fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attention) -> Markup {
     let (paid_in, charges) = (lines(request, "topup"), lines(request, "consume"));
-    let plain = |quota: Quota| html! { (show::usd(quota)) };
+    let plain = |quota: Quota| html! { (show::amount(quota)) };
     let whole = |number: i64| html! { (show::count(number)) };
     html! {
         div.tiles {
@@ -174,7 +174,7 @@ pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[Mode
                             td { a href={ (charges) "&model=" (step(&model.model_name)) } {
                                 (model.model_name)
                             } }
-                            (show::usd_cell(model.spent))
+                            (show::amount_cell(model.spent))
                             (show::count_cell(model.calls))
                             td.num.hide { (show::count(model.prompt_tokens)) }
                             td.num.hide { (show::count(model.completion_tokens)) }

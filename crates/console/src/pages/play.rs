@@ -171,7 +171,7 @@ fn key_box(
 ) -> Markup {
     let lang = visit.lang();
     let key = made.map_or("", |made| made.key.expose());
-    let most = show::usd(Quota(KEY_QUOTA));
+    let most = show::amount(Quota(KEY_QUOTA));
     html! {
         form.field #key-box method="post" action="/console/play/key" hx-post="/console/play/key"
             hx-target="#key-box" hx-select="#key-box" hx-swap="outerHTML" {

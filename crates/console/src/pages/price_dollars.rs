@@ -158,7 +158,7 @@ mod tests {
 
     /// An amount of quota as a price of a million tokens is typed.
     fn typed(quota: i64) -> String {
-        show::usd(Quota(quota))
+        show::amount(Quota(quota))
     }
 
     fn of(pairs: &[(&str, &str)]) -> Result<Vec<String>, String> {

@@ -151,7 +151,7 @@ fn value(field: &str, text: &str) -> String {
     let dollars = match field {
         _ if text.is_empty() => return show::NOTHING.to_owned(),
         "fixed_quota" | "min_hold" | "max_charge" => {
-            text.parse().ok().map(|quota| show::usd(Quota(quota)))
+            text.parse().ok().map(|quota| show::amount(Quota(quota)))
         }
         "ratio" => price_dollars::of_prompt(text).map(|price| format!("{}/M", price.meant)),
         _ => None,
@@ -196,20 +196,20 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
             @if let Some((charge, calculation)) = preview.charge.zip(preview.calculation.as_ref()) {
                 p {
                     (formula::in_words(lang, calculation)) " " (lang.say("额度", "quota")) " = "
-                    b { (show::usd(charge)) }
+                    b { (show::amount(charge)) }
                 }
             } @else {
                 p.muted { (lang.say("按单位计价: 没有可试算的 Tokens。",
                     "Priced by units alone: a call in tokens counts none of them.")) }
             }
             p.muted { (tell!(lang, "调用前预扣 {}", "held before the call: {}",
-                show::usd(preview.hold))) }
+                show::amount(preview.hold))) }
             @if !visit.form.text("model_name").is_empty() {
                 (last_charges(&visit, &preview.last_charges))
             }
             @let uncovered = preview.charge.filter(|charge| preview.hold < *charge);
             @if let Some(charge) = uncovered.filter(|_| visit.form.text("max_charge").is_empty()) {
-                @let least = show::usd(charge);
+                @let least = show::amount(charge);
                 p.warn { (tell!(lang,
                     "这样的调用可能使余额低于零; 最低预扣 {least} 可避免。",
                     "Such a call can take a balance below zero: a least hold of {least} covers it."
@@ -228,7 +228,7 @@ pub(crate) async fn preview(Here(visit): Here) -> Handled {
 fn last_charges(visit: &Visit, sums: &LastCharges) -> Markup {
     let (lang, days) = (visit.lang(), month_days(&visit.state));
     let LastCharges { charges, charged, would_be, left_out } = *sums;
-    let (was, is) = (show::usd(charged), show::usd(would_be));
+    let (was, is) = (show::amount(charged), show::amount(would_be));
     html! {
         @if charges + left_out == 0 {
             p.muted { @if visit.form.text("model_name").contains('*') {
@@ -486,9 +486,9 @@ fn ratio_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>
 }
 
 fn amount_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView>) -> Markup {
-    let fixed = price.and_then(|price| price.fixed_quota).map(show::usd).unwrap_or_default();
-    let least = price.map(|price| show::usd(price.min_hold)).unwrap_or_default();
-    let most = price.and_then(|price| price.max_charge).map(show::usd).unwrap_or_default();
+    let fixed = price.and_then(|price| price.fixed_quota).map(show::amount).unwrap_or_default();
+    let least = price.map(|price| show::amount(price.min_hold)).unwrap_or_default();
+    let most = price.and_then(|price| price.max_charge).map(show::amount).unwrap_or_default();
     html! {
         div.per-call {
             (fields.field(FormField::new("fixed_quota", lang.say("按次价格", "Price of a call"))

@@ -210,7 +210,7 @@ fn dollar_columns(visit: &Visit) -> [PriceColumn<'_>; 4] {
     };
     let a_call = |price: &AbilityView| {
         html! { td.num { @match fixed(price) {
-            Some(quota) => (show::usd(quota)),
+            Some(quota) => (show::amount(quota)),
             None => (show::NOTHING),
         } } }
     };
@@ -278,11 +278,11 @@ fn used_cell(visit: &Visit, price: &AbilityView) -> Markup {
     let (name, used) = (&price.model_name, price.used_30d.unwrap_or_default());
     html! {
         td.num {
-            @if name.contains('*') || used.0 == 0 { (show::usd_exact(used)) }
+            @if name.contains('*') || used.0 == 0 { (show::amount_whole(used)) }
             @else {
                 a href={ "/console/log?type=consume&model=" (step(name)) "&"
                     (period::since(month_start(visit))) } {
-                    (show::usd_exact(used))
+                    (show::amount_whole(used))
                 }
             }
         }
@@ -354,7 +354,7 @@ async fn own(visit: &Visit) -> Handled {
     let money = |quota: Option<Quota>| {
         html! {
             td.num { @match quota {
-                Some(quota) => (show::usd(quota)),
+                Some(quota) => (show::amount(quota)),
                 None => span.muted { (show::NOTHING) },
             } }
         }

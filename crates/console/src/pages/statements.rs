@@ -72,7 +72,7 @@ fn table(lang: Lang, statement: &MonthStatement) -> Markup {
                 td.hide {}
                 td.num.hide {}
                 td.num.hide {}
-                td.num { b { (show::usd_exact(amount)) } }
+                td.num { b { (show::amount_whole(amount)) } }
                 td.num.muted { (show::count(amount.0)) }
             }
         }

@@ -191,9 +191,9 @@ fn row(lang: Lang, item: &TaskBatchItem, names: &BTreeMap<UserId, String>) -> Ma
             @match &item.problem {
                 Some(problem) => td.bad.wrap colspan="3" { (lang.say(&problem.zh, &problem.en)) },
                 None => {
-                    (show::usd_cell(item.held))
-                    (show::usd_cell(item.charged))
-                    (show::usd_cell(item.returned))
+                    (show::amount_cell(item.held))
+                    (show::amount_cell(item.charged))
+                    (show::amount_cell(item.returned))
                 }
             }
         }
@@ -214,11 +214,11 @@ fn button(lang: Lang, decision: Decision, result: &TaskBatchResult) -> String {
     match decision {
         Decision::Requeue => tell!(lang, "立即重新查询 {many}", "Ask again about {many} now"),
         Decision::SettleNow => {
-            let amount = show::usd(result.charged);
+            let amount = show::amount(result.charged);
             tell!(lang, "结算 {many}, 共收取 {amount}", "Settle {many}: charge {amount}")
         }
         Decision::FailAndRefund => {
-            let amount = show::usd(result.returned);
+            let amount = show::amount(result.returned);
             tell!(lang, "终止 {many}, 共退还 {amount}", "Fail {many}: give {amount} back")
         }
     }

@@ -206,11 +206,11 @@ fn button(lang: Lang, decision: Decision, moves: Option<&Moves>, owner: &str) ->
     match (decision, moves) {
         (Decision::Requeue, _) => lang.say("立即重新查询", "Ask again now").to_owned(),
         (Decision::SettleNow, Some(moves)) => {
-            let amount = show::usd(moves.charged);
+            let amount = show::amount(moves.charged);
             tell!(lang, "向 {owner} 收取 {amount}", "Charge {amount} to {owner}")
         }
         (Decision::FailAndRefund, Some(moves)) => {
-            let amount = show::usd(moves.returned);
+            let amount = show::amount(moves.returned);
             tell!(lang, "退还 {owner} {amount}", "Give {amount} back to {owner}")
         }
         (Decision::SettleNow, None) => lang.say("结算", "Settle it").to_owned(),

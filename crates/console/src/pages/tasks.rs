@@ -130,14 +130,14 @@ fn columns<'a>(visit: &'a Visit, names: &'a BTreeMap<UserId, String>) -> Columns
         })
         .wide(),
         TaskColumn::new("held", lang.say("预扣", "Held"), |task| {
-            show::usd_cell(task.precharge_quota)
+            show::amount_cell(task.precharge_quota)
         })
         .number(),
         TaskColumn::new("charged", lang.say("费用", "Charged"), |task| {
             if is_open(task) {
                 return html! { td.num.muted { (show::NOTHING) } };
             }
-            show::usd_cell(task.used_quota)
+            show::amount_cell(task.used_quota)
         })
         .number(),
         TaskColumn::new("made", lang.say("提交于", "Made"), |task| {

@@ -134,8 +134,8 @@ fn columns<'a>(
         false => column.falls(by),
     };
     let spent =
-        UsageColumn::new("spent", lang.say("消耗", "Spent"), |row| show::usd_cell(row.spent));
-    let spent = spent.number().sum(show::usd_cell(Quota(sum(|row| row.spent.0))));
+        UsageColumn::new("spent", lang.say("消耗", "Spent"), |row| show::amount_cell(row.spent));
+    let spent = spent.number().sum(show::amount_cell(Quota(sum(|row| row.spent.0))));
     let calls = count("calls", lang.say("计费调用", "Charged calls"), |row| row.calls);
     let prompt = count("prompt", lang.say("输入 Tokens", "Prompt"), |row| row.prompt_tokens);
     let completion =

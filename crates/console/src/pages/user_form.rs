@@ -147,7 +147,7 @@ async fn saved(visit: &Visit, user: &UserView) -> Result<Option<ChangedMeanwhile
 
 /// The fields of a user that the form replaces.
 fn texts(user: &UserView) -> FieldTexts {
-    let limit = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let limit = |quota: Option<Quota>| quota.map(show::amount).unwrap_or_default();
     vec![
         ("username", user.username.clone()),
         ("display_name", user.display_name.clone()),
@@ -166,7 +166,7 @@ fn typed(form: &Form, name: &'static str) -> Option<String> {
         "group" | "ratio" | "role" if text.is_empty() => return None,
         "ratio" => plain(text),
         "daily_limit" | "monthly_limit" => {
-            show::read_amount(text).map_or_else(|| text.to_owned(), show::usd)
+            show::read_amount(text).map_or_else(|| text.to_owned(), show::amount)
         }
         _ => text.to_owned(),
     })
@@ -284,7 +284,7 @@ fn price_fields(
 }
 
 fn limit_fields(lang: Lang, fields: &FormFields<'_>, user: Option<&UserView>) -> Markup {
-    let limit = |quota: Option<Quota>| quota.map(show::usd).unwrap_or_default();
+    let limit = |quota: Option<Quota>| quota.map(show::amount).unwrap_or_default();
     let daily = limit(user.and_then(|user| user.spending.daily_limit));
     let monthly = limit(user.and_then(|user| user.spending.monthly_limit));
     html! {

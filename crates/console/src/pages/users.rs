@@ -134,7 +134,7 @@ fn columns<'a>(visit: &'a Visit, of_users: &'a OfUsers) -> Columns<'a, UserView>
     let mut all = account_columns(visit);
     all.extend([
         UserColumn::new("quota", lang.say("余额", "Balance"), |user| {
-            html! { td.num.bad[user.quota.is_negative()] { (show::usd_exact(user.quota)) } }
+            html! { td.num.bad[user.quota.is_negative()] { (show::amount_whole(user.quota)) } }
         })
         .number()
         .falls("quota"),
@@ -144,13 +144,13 @@ fn columns<'a>(visit: &'a Visit, of_users: &'a OfUsers) -> Columns<'a, UserView>
         .number()
         .wide(),
         UserColumn::new("used_quota", lang.say("已消耗", "Spent"), |user| {
-            show::usd_cell(user.used_quota)
+            show::amount_cell(user.used_quota)
         })
         .number()
         .wide()
         .falls("used_quota"),
         UserColumn::new(USED_30D, tell!(lang, "{days} 天消耗", "Used {days} d"), |user| {
-            show::usd_cell(user.used_30d.unwrap_or_default())
+            show::amount_cell(user.used_30d.unwrap_or_default())
         })
         .number()
         .wide(),
@@ -213,7 +213,7 @@ fn account_columns(visit: &Visit) -> Vec<UserColumn<'_>> {
 
 fn some_usd(quota: Option<Quota>) -> Markup {
     match quota {
-        Some(quota) => show::usd_cell(quota),
+        Some(quota) => show::amount_cell(quota),
         None => html! { td.num.muted { (show::NOTHING) } },
     }
 }
@@ -439,7 +439,7 @@ pub(super) fn on_hold(visit: &Visit, user: &UserView) -> Markup {
         true => format!("/console/tasks?status=unfinished&user_id={}", user.id.0),
         false => "/console/tasks?status=unfinished".to_owned(),
     };
-    let part = show::usd(of_tasks);
+    let part = show::amount(of_tasks);
     let label = match of_tasks == held {
         true => lang.say("预扣中", "On hold").to_owned(),
         false => tell!(lang, "预扣中, 其中任务 {part}", "On hold, for tasks {part}"),
@@ -453,7 +453,7 @@ pub(super) fn available_and_held(lang: Lang, user: &UserView) -> Markup {
     if held == Quota::ZERO {
         return html! {};
     }
-    let [available, all, held] = [user.quota, user.quota.sum_with(held), held].map(show::usd);
+    let [available, all, held] = [user.quota, user.quota.sum_with(held), held].map(show::amount);
     html! {
         p.muted.small { (tell!(lang, "可用 {available} + 预扣中 {held} = 流水中的余额 {all}",
             "{available} available + {held} on hold = {all}, the balance in the journal")) }
@@ -658,7 +658,7 @@ fn journal_row(
                 @if line.delta.0 == 0 { (show::NOTHING) } @else { (show::count_moved(line.delta)) }
             }
             td.num { @match after {
-                Some(after) => (show::usd_exact(after)),
+                Some(after) => (show::amount_whole(after)),
                 None => span.muted { (show::NOTHING) },
             } }
             td.acts {

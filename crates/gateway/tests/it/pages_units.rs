@@ -36,7 +36,7 @@ on_both_databases! {
         let journal = page_of(&root, &format!("/console/users/{ann}")).await;
         assert!(journal.contains("+¥100.00000") && journal.contains("+¥7.25000"), "{journal}");
         // Prices of vendors stay in dollars: they are what the vendor's list says.
-        let price = "model_name=draw&kind=by_use&unit=usd&prompt_million=3";
+        let price = "model_name=draw&kind=use&unit=usd&prompt_million=3";
         root.send("/console/prices/edit", price).await.expect(303);
         assert_eq!(world.admin().get("/api/price/draw").await["ratio"], "1.5");
         let name = world.admin().user_row(ann).await["username"].as_str().unwrap().to_owned();

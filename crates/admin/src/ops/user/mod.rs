@@ -6,8 +6,8 @@ mod write;
 pub use input::UserInput;
 pub(super) use input::check_username;
 pub use write::{
-    MovementInput, change_many, create, delete, move_quota, refunded_charge, reversal, reverse_line,
-    reversed_lines, set_status, update,
+    MovementInput, change_many, create, delete, move_quota, refunded_charge, reversal,
+    reverse_line, reversed_lines, set_status, update,
 };
 
 use crate::exact::Decimal;

@@ -98,8 +98,8 @@ impl Unit {
     }
 
     /// What was typed as an amount: `$5`, `2500000q`, and with neither, or with its own sign, in
-    /// this unit. Nothing is dropped to make a number of it: a comma groups three digits, or there is no
-    /// amount. Nor is there a minus: which way money moves is never a matter of a character.
+    /// this unit. Nothing is dropped to make a number of it: a comma groups three digits, or there
+    /// is no amount. Nor is there a minus: which way money moves is never a matter of a character.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<Quota> {
         let text = text.trim();

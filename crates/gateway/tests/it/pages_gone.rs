@@ -8,7 +8,7 @@ use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
 on_both_databases! {
     async fn the_money_of_a_deleted_user_is_seen_and_moved_by_a_line(db: TestDb) {
         let (world, _) = lively(db).await;
-        let (bob, _) = gone(&world).await;
+        let (bob, _) = gone(&world, false).await;
         let (admin, name) = (world.admin(), name_of(&world, bob).await);
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
 
@@ -96,14 +96,15 @@ on_both_databases! {
         assert!(page.contains("Deleted on") && !page.contains("/adjust"), "{page}");
         adam.get(&adjust).await.expect(403);
         let take = take.replace("reference=b", "reference=c");
-        adam.send(&adjust, &take).await.expect(403);
+        let refused = adam.send(&adjust, &take).await.expect(422).text();
+        assert!(refused.contains("of a higher role"), "{refused}");
         assert_eq!(admin.user_quota(bob).await, 999);
         world.close().await;
     }
 
     async fn nothing_leads_to_a_channel_that_was_deleted(db: TestDb) {
         let (world, _) = lively(db).await;
-        let (bob, channel) = gone(&world).await;
+        let (bob, channel) = gone(&world, true).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let to = format!("/console/channels/{channel}");
         root.get(&to).await.expect(404);

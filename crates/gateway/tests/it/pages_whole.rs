@@ -51,7 +51,7 @@ impl FullWorld {
         world.channel(&["metered"], json!({ "name": "third" })).await;
         let tagged = json!({ "name": "second", "tag": "cheap" });
         world.channel(&["free-model"], tagged).await;
-        gone(&world).await;
+        gone(&world, false).await;
         Self { world, ann }
     }
 
@@ -63,15 +63,17 @@ impl FullWorld {
     }
 }
 
-/// A user who was deleted, and the channel that served them, with a call that was charged and one
-/// that failed. Returns their numbers.
-pub(crate) async fn gone(world: &World) -> (i64, i64) {
+/// A user who was deleted, and the channel that served them, with a call that was charged and,
+/// where it is asked for, one that failed. Returns their numbers.
+pub(crate) async fn gone(world: &World, fails: bool) -> (i64, i64) {
     let admin = world.admin();
     let channel = world.model("old", fixed(10), Reply::text("ok")).await;
     let bob = world.payer(1_000).await;
     world.pay("old", &bob).await.expect(200);
-    world.upstream.on("/old", Reply::failure(7, "no"));
-    world.pay("old", &bob).await.expect(200);
+    if fails {
+        world.upstream.on("/old", Reply::failure(7, "no"));
+        world.pay("old", &bob).await.expect(200);
+    }
     admin.delete(&format!("/api/channel/{channel}")).await;
     admin.delete(&format!("/api/user/{}", bob.id)).await;
     (bob.id, channel)

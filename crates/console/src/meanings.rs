@@ -333,6 +333,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "One's own password; not needed in the first ten minutes after the login.",
         "自己的密码; 登录后十分钟内可不填。",
     ),
+    (
+        "Only calls before this hold: the way on where there are more.",
+        "仅此预扣之前的调用: 还有更多时据此继续。",
+    ),
     ("Only the balance of the user limits this key.", "该令牌只受用户余额限制。"),
     (
         "Only what is older than this number: the way on where pages end.",
@@ -410,6 +414,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("The group.", "分组。"),
     ("The groups that have a ratio, or that a channel names.", "有倍率或被渠道提到的分组。"),
+    (
+        "The hold of that call, where several have its id.",
+        "该调用的预扣, 用于多次调用共用一个 ID 时。",
+    ),
     ("The key itself, `sk-…`. It is shown this once.", "令牌本身, `sk-…`, 只显示这一次。"),
     ("The key.", "令牌。"),
     (
@@ -435,6 +443,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "调用者认为的用户名: 不符时不变动。",
     ),
     ("The new password, eight characters at least.", "新密码, 至少八个字符。"),
+    ("The one of its calls that has this hold.", "其中属于这笔预扣的一次调用。"),
     ("The one of this name alone.", "只看这个名称的用户。"),
     ("The one with this id at its upstream.", "只看上游任务 ID 为此的。"),
     ("The password until now.", "原密码。"),
@@ -625,6 +634,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "`topup`, `precharge`, `consume`, `refund`, `adjust`, `manage`, `system`, `error`.",
         "`topup`、`precharge`、`consume`、`refund`、`adjust`、`manage`、`system`、`error`。",
     ),
+    ("`true`: those who were deleted, and no others.", "`true`: 仅已删除的用户。"),
     (
         "`whsec_` and the base64 of 24 to 64 bytes; left out: one is made.",
         "`whsec_` 加 24 到 64 字节的 base64; 不填: 自动生成。",

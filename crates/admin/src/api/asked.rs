@@ -29,6 +29,7 @@ fn of_field(path: &str, name: &str) -> &'static str {
         "old_password" => "The password until now.",
         "reach_out" => "Ask the upstreams as well.",
         "reason" => "Why, for the log.",
+        "refund_hold" => "The hold of that call, where several have its id.",
         "refund_of" => "`X-Request-Id` of the call whose charge is given back, whole or in part.",
         "reversal_of" => {
             "Number of the line that this reverses: `delta` is what it moved, with the other sign."
@@ -138,12 +139,15 @@ fn of_filter(param: &Param) -> &'static str {
         "before_id" => "Only what is older than this number: the way on where pages end.",
         "type" => "A word, or the number that similar servers give it; 0 and `all`: any.",
         "action" | "model_name" => "The same as `model`.",
+        "before" => "Only calls before this hold: the way on where there are more.",
         "by" => "How long a step is: `day` or `hour`.",
         "channel" => "The same as `channel_id`.",
         "channel_id" => "Those of the channel of this number.",
         "code" => "Those that failed with this code.",
+        "deleted" => "`true`: those who were deleted, and no others.",
         "format" => "`csv`: a table for a spreadsheet, and no envelope.",
         "group" => "Those of this group.",
+        "hold" => "The one of its calls that has this hold.",
         "limit" => "The most lines.",
         "lot" => "Those of the lot with this reference.",
         "minutes" => "Over how many minutes the sums are: from 1 to 180; 60 unless it is said.",

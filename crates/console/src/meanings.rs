@@ -228,7 +228,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "Its hold, and the `Idempotency-Key` sent upstream.",
         "它的预扣, 也是发给上游的 `Idempotency-Key`。",
     ),
-    ("Its hold.", "它的预扣。"),
     ("Its holds, the newest first; nearly always one.", "它的预扣, 最新的在前; 几乎总是一个。"),
     (
         "Its lease is valid. One that is not has ended without a word, and its holds are \

@@ -77,6 +77,15 @@ impl<T> Page<T> {
         let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
         Self { items, total, page: 1, page_size: total.max(1) }
     }
+
+    /// The page of a collection that is in memory.
+    #[must_use]
+    pub fn of_all(all: Vec<T>, page: PageRequest) -> Self {
+        let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
+        let [skip, size] = [page.offset(), page.size].map(|it| usize::try_from(it).unwrap_or(0));
+        let items = all.into_iter().skip(skip).take(size).collect();
+        Self { items, total, page: page.page, page_size: page.size }
+    }
 }
 
 /// The query part of an address, each name once.

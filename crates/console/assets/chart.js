@@ -85,5 +85,9 @@
     figure.plot = plot;
     new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height })).observe(figure);
   }
-  for (const figure of document.querySelectorAll('[data-chart]')) draw(figure);
+  const drawAll = () => {
+    for (const figure of document.querySelectorAll('[data-chart]')) if (!figure.plot) draw(figure);
+  };
+  drawAll();
+  document.addEventListener('htmx:load', drawAll);
 })();

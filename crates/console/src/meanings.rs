@@ -42,8 +42,9 @@ const MEANINGS: &[(&str, &str)] = &[
         "用户 (名称或编号): 按其倍率和分组计价。",
     ),
     (
-        "A word, or the number that similar servers give it; 0 and `all`: any.",
-        "类型名, 或同类服务使用的编号; 0 和 `all` 表示任意。",
+        "A word, or the number that similar servers give it; `spent`: charges and refunds; \
+         0 and `all`: any.",
+        "类型名, 或同类服务使用的编号; `spent` 为结算与退款; 0 和 `all` 表示任意。",
     ),
     (
         "Address; empty: that of `X-Webhook-Url` of each submission.",
@@ -368,6 +369,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Reference of the lot.", "批次的编号。"),
     ("Requests a minute; `null`: no limit of its own.", "每分钟请求数; `null`: 没有单独的限制。"),
+    (
+        "Requests for it that ended within the last three hours on the node that answers, free \
+         ones too; `null`: it serves no calls.",
+        "应答的节点最近三小时内结束的对它的请求数, 包括免费的; `null`: 该节点不处理调用。",
+    ),
     ("Scheme and host, and a path where the protocol has it.", "协议头和主机, 协议需要时含路径。"),
     ("Share among channels of the same priority.", "同优先级渠道之间的份额。"),
     (

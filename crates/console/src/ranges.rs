@@ -59,13 +59,15 @@ pub(crate) fn days_start(now: UnixMs, days: i64) -> (UnixMs, Step) {
     (UnixMs((now.0.div_euclid(DAY_MS) + 1 - days) * DAY_MS), Step::Day)
 }
 
-/// Ways to look at another time; `to` is where one leads.
+/// Ways to look at another time; `to` is where one leads. Where the address names days, it is of
+/// none of these.
 pub(crate) fn ranges(visit: &Visit, to: impl Fn(&str) -> String) -> Markup {
-    let now = Range::of(visit);
+    let is_free = ["from", "to"].iter().any(|name| !visit.asked(name).is_empty());
+    let now = Some(Range::of(visit)).filter(|_| !is_free);
     html! {
         span.seg role="group" aria-label=(visit.say("时间范围", "Range")) {
             @for range in Range::all(visit) {
-                a href=(to(range.code)) aria-current=[(range == now).then_some("true")] {
+                a href=(to(range.code)) aria-current=[(Some(range) == now).then_some("true")] {
                     (range.words(visit.lang()))
                 }
             }

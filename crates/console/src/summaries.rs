@@ -143,7 +143,7 @@ const SUMMARIES: &[(&str, &str)] = &[
         "Try a channel out: one real call; `success` says how it went",
         "测试渠道: 一次真实调用; `success` 说明结果",
     ),
-    ("Usage by user, key, model or day", "按用户、令牌、模型或日期的用量"),
+    ("Usage by user, key, channel, model or day", "按用户、令牌、渠道、模型或日期的用量"),
     ("Usage over time", "各时段的用量"),
     ("Users", "用户列表"),
     ("Webhooks", "回调地址列表"),

@@ -137,7 +137,10 @@ fn of_filter(param: &Param) -> &'static str {
         }
         "end_time" | "end_timestamp" => "Until when, in the same ways.",
         "before_id" => "Only what is older than this number: the way on where pages end.",
-        "type" => "A word, or the number that similar servers give it; 0 and `all`: any.",
+        "type" => {
+            "A word, or the number that similar servers give it; `spent`: charges and refunds; \
+             0 and `all`: any."
+        }
         "action" | "model_name" => "The same as `model`.",
         "before" => "Only calls before this hold: the way on where there are more.",
         "by" => "How long a step is: `day` or `hour`.",
@@ -155,7 +158,10 @@ fn of_filter(param: &Param) -> &'static str {
         "month" => "`2026-11`, in UTC.",
         "name" => "Those of this name.",
         "order" => "`asc` or `desc`.",
-        "per" => "What a row is about: `key`, `model` or `day`; for administrators `user`, too.",
+        "per" => {
+            "What a row is about: `key`, `model` or `day`; for administrators `user` and \
+             `channel`, too."
+        }
         "request_id" => "Those of the call with this `X-Request-Id`.",
         "role" => "Those of this role: 1, 10 or 100.",
         "sort" => "The field that the list is sorted by.",

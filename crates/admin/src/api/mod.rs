@@ -174,7 +174,7 @@ fn admin_routes() -> CallTable {
         .get(
             "/api/usage/table",
             usage::table,
-            one_or_csv::<UsageTable>("Usage by user, key, model or day")
+            one_or_csv::<UsageTable>("Usage by user, key, channel, model or day")
                 .filters(UsageTableRequest::of_all),
         )
         .get("/api/usage/models", usage::models, ranking("The models that cost most"));

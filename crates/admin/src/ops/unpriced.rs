@@ -4,7 +4,9 @@ use crate::page::{Page, PageRequest, Query};
 use crate::{Actor, AdminError, AdminState};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use store::{StoreError, patterns};
+use traffic::{MAX_MINUTES, Traffic};
 use utoipa::ToSchema;
 
 const SERVED: &str = "SELECT models FROM channels WHERE status = 1";
@@ -18,9 +20,13 @@ pub struct UnpricedModel {
     pub model_name: String,
     /// How many enabled channels serve it.
     pub channels: i64,
+    /// Requests for it that ended within the last three hours on the node that answers, free ones
+    /// too; `null`: it serves no calls.
+    pub calls: Option<u64>,
 }
 
-/// A page of the models without a price, by name. Filter `keyword`.
+/// A page of the models without a price: those that are called most, then by name. Filter
+/// `keyword`.
 ///
 /// # Errors
 /// When the role does not reach, or the database fails.
@@ -34,10 +40,30 @@ pub async fn list(
     let keyword = query.text("keyword").unwrap_or_default().to_lowercase();
     let mut all = all(state).await?;
     all.retain(|model| model.model_name.to_lowercase().contains(&keyword));
-    let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let [skip, size] = [page.offset(), page.size].map(|it| usize::try_from(it).unwrap_or(0));
-    let items = all.into_iter().skip(skip).take(size).collect();
-    Ok(Page { items, total, page: page.page, page_size: page.size })
+    if let Some(traffic) = state.traffic.as_deref() {
+        let called = called(traffic);
+        for model in &mut all {
+            model.calls = Some(calls_of(&model.model_name, &called));
+        }
+        all.sort_by_key(|model| std::cmp::Reverse(model.calls));
+    }
+    Ok(Page::of_all(all, page))
+}
+
+/// The models that were asked for, as far back as this node remembers, and how often.
+fn called(traffic: &Traffic) -> Vec<(Arc<str>, u64)> {
+    let now = traffic.minute();
+    let models = traffic.models().into_iter();
+    models.map(|(model, meter)| (model, meter.read(now, MAX_MINUTES).calls)).collect()
+}
+
+/// How often a model was asked for; a pattern, what it stands for.
+fn calls_of(model: &str, called: &[(Arc<str>, u64)]) -> u64 {
+    let is_meant = |name: &str| match patterns::is_pattern(model) {
+        true => patterns::matches(model, name),
+        false => model == name,
+    };
+    called.iter().filter(|(name, _)| is_meant(name)).map(|(_, calls)| calls).sum()
 }
 
 /// Whether this node refuses calls of models without a price; else they are free.
@@ -109,7 +135,7 @@ pub(super) async fn split(
         if is_priced {
             priced.push(model_name);
         } else {
-            unpriced.push(UnpricedModel { model_name, channels });
+            unpriced.push(UnpricedModel { model_name, channels, calls: None });
         }
     }
     Ok((priced, unpriced))

@@ -7,8 +7,9 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
         "处理未结束的任务将变动的金额, 供管理员查看, 列表中没有。",
     ),
     (
-        "What a row is about: `key`, `model` or `day`; for administrators `user`, too.",
-        "每行是什么: `key`、`model` 或 `day`; 管理员还可用 `user`。",
+        "What a row is about: `key`, `model` or `day`; for administrators `user` and `channel`, \
+         too.",
+        "每行是什么: `key`、`model` 或 `day`; 管理员还可用 `user` 和 `channel`。",
     ),
     ("What is charged of it.", "从中收取的金额。"),
     ("What is held before a call priced by use.", "按量计费的调用预扣多少。"),

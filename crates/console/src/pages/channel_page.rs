@@ -12,7 +12,7 @@ use crate::show;
 use crate::visit::{Handled, Here, Path, Visit, step};
 use admin::PageRequest;
 use admin::ops::channel::{self, ChannelView};
-use admin::ops::log::{self, LogFilter, LogView};
+use admin::ops::log::{self, LogFilter, LogView, SPENT};
 use domain::ChannelId;
 use maud::{Markup, html};
 
@@ -119,7 +119,7 @@ fn facts(visit: &Visit, channel: &ChannelView) -> Markup {
             dt { (lang.say("累计费用", "Charged through it")) }
             dd {
                 (show::money(channel.used_quota)) " "
-                a href={ "/console/log?type=consume&channel_id=" (id) } {
+                a href={ "/console/log?type=" (SPENT) "&channel_id=" (id) } {
                     (lang.say("查看日志", "See the log"))
                 }
             }

@@ -1,15 +1,17 @@
 //! A user's first page: the balance, what is left, and where it went.
 
 use super::notice as notice_page;
-use super::overview::{lines, models_table, request, sums};
+use super::overview::{lines, models_table, of_days, request, sums};
 use super::play::{self, CallingKey};
 use super::users::{available_and_held, on_hold};
+use crate::lang::tell;
 use crate::parts::{self, tile};
 use crate::ranges::{of_range, ranges};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit};
-use admin::ops::log::usage;
+use admin::ops::log::{SPENT, month_days, usage};
+use admin::ops::low_balance;
 use admin::ops::notice;
 use admin::ops::token;
 use admin::ops::user::{self, UserView};
@@ -24,6 +26,8 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let own = user::get(state, actor.user_id).await?;
     let (series, models) = usage::series_and_models(state, actor, true, &request).await?;
     let (sums, charges) = (sums(&series), lines(&request, "consume"));
+    let lately = spent_lately(&visit).await?;
+    let low = low_balance::get(state, actor).await?.threshold;
     let told = notice::get(state, actor).await?;
     let start = start(&visit, &own).await?;
     let body = html! {
@@ -31,7 +35,9 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         div.tiles {
             (tile("/console/statements", visit.say("余额", "Balance"), &show::money(own.quota)))
             (on_hold(&visit, &own))
-            (tile(&charges, &of_range(&visit, "消耗", "Spent"), &show::money(sums.spent)))
+            (lately)
+            (tile(&lines(&request, SPENT), &of_range(&visit, "消耗", "Spent"),
+                &show::money(sums.spent)))
             (tile(&charges, &of_range(&visit, "计费调用", "Charged calls"),
                 &html! { (show::count(sums.calls)) }))
             (tile(&charges, &of_range(&visit, " Tokens", "Tokens"),
@@ -42,6 +48,13 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         @if own.quota <= Quota::ZERO {
             p.note { (visit.say("余额不足, 调用会被拒绝。", "There is nothing left: calls are refused."))
                 " " a href="/console/redeem" { (visit.say("兑换充值", "Redeem a code")) } }
+        }
+        @if let Some(threshold) = low {
+            p.muted.small {
+                (tell!(visit.lang(), "余额低于 {} 时通知。", "You are told when the balance falls below {}.",
+                    show::amount(threshold))) " "
+                a href="/console/account" { (visit.say("修改", "Change it")) }
+            }
         }
         (start)
         h2.sec {
@@ -55,6 +68,25 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
     let beside = html! { span.space {} (ranges(&visit, |code| visit.with("range", code))) };
     let title = visit.say("首页", "Home");
     Ok(ShellPage::new(title, "/console").beside(beside).with_chart().show(&visit, body))
+}
+
+/// What was spent today, and this month in UTC, as far as the log is kept.
+async fn spent_lately(visit: &Visit) -> Result<Markup, AdminError> {
+    let days =
+        show::moment(visit.state.clock.now().0 / 1_000).get(8..10).and_then(|day| day.parse().ok());
+    let days: i64 = days.unwrap_or(1);
+    let has_month = days <= month_days(&visit.state);
+    let [today, month] = [1, days].map(|days| of_days(visit, days));
+    let wanted = if has_month { &month } else { &today };
+    let series = usage::series(&visit.state, &visit.actor, true, wanted).await?;
+    let of_today = series.points.last().map_or(Quota::ZERO, |point| point.spent);
+    Ok(html! {
+        (tile(&lines(&today, SPENT), visit.say("今日消耗", "Spent today"), &show::money(of_today)))
+        @if has_month {
+            (tile(&lines(&month, SPENT), visit.say("本月消耗", "Spent this month"),
+                &show::money(sums(&series).spent)))
+        }
+    })
 }
 
 /// Where calls go; for who has made none yet, how to begin.

@@ -24,6 +24,7 @@ pub(super) const fn type_word(lang: Lang, kind: &str) -> Option<&'static str> {
         b"precharge" => ("预扣费", "hold"),
         b"consume" => ("结算", "charge"),
         b"refund" => ("退款", "refund"),
+        b"spent" => ("结算与退款", "charges and refunds"),
         b"adjust" => ("调整", "adjustment"),
         b"manage" => ("管理", "admin"),
         b"system" => ("系统", "system"),
@@ -138,7 +139,17 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
 
 fn filter_bar(visit: &Visit) -> Markup {
     let lang = visit.lang();
-    let kinds = ["consume", "topup", "adjust", "refund", "precharge", "error", "manage", "system"];
+    let kinds = [
+        "consume",
+        "refund",
+        log::SPENT,
+        "topup",
+        "adjust",
+        "precharge",
+        "error",
+        "manage",
+        "system",
+    ];
     let kinds = kinds.map(|kind| (kind, word_for(visit, kind)));
     filters(
         visit,

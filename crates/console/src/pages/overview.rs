@@ -8,8 +8,8 @@ use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, step};
 use admin::ops::attention::{self, Attention};
-use admin::ops::log::LogFilter;
 use admin::ops::log::usage::{self, ModelUsage, Step, UsageRequest, UsageSeries};
+use admin::ops::log::{LogFilter, SPENT};
 use domain::{Quota, UnixMs};
 use maud::{Markup, html};
 
@@ -94,12 +94,13 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
 
 fn tiles(visit: &Visit, request: &UsageRequest, sums: &Sums, attention: &Attention) -> Markup {
     let (paid_in, charges) = (lines(request, "topup"), lines(request, "consume"));
+    let spent = lines(request, SPENT);
     let plain = |quota: Quota| html! { (show::amount(quota)) };
     let whole = |number: i64| html! { (show::count(number)) };
     html! {
         div.tiles {
             (tile(&paid_in, &of_range(visit, "充值", "Paid in"), &plain(sums.paid_in)))
-            (tile(&charges, &of_range(visit, "消耗", "Spent"), &plain(sums.spent)))
+            (tile(&spent, &of_range(visit, "消耗", "Spent"), &plain(sums.spent)))
             (tile(&charges, &of_range(visit, "计费调用", "Charged calls"), &whole(sums.calls)))
             (tile(&charges, &of_range(visit, " Tokens", "Tokens"), &whole(sums.tokens)))
             (tile("/console/tasks?status=unfinished", visit.say("未完成任务", "Unfinished tasks"),
@@ -149,9 +150,12 @@ fn tasks(visit: &Visit, attention: &Attention) -> Markup {
     }
 }
 
-/// Models by what they cost; each leads to its lines.
+/// Models by what they cost; the numbers lead to their lines.
 pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[ModelUsage]) -> Markup {
-    let (lang, charges) = (visit.lang(), lines(request, "consume"));
+    let lang = visit.lang();
+    let of_model = |kind: &str, model: &ModelUsage| {
+        format!("{}&model={}", lines(request, kind), step(&model.model_name))
+    };
     if models.is_empty() {
         let next = ("/console/prices", lang.say("查看价格", "See the prices"));
         let next = visit.is_admin().then_some(next);
@@ -171,11 +175,13 @@ pub(super) fn models_table(visit: &Visit, request: &UsageRequest, models: &[Mode
                 tbody {
                     @for model in models {
                         tr {
-                            td { a href={ (charges) "&model=" (step(&model.model_name)) } {
-                                (model.model_name)
+                            td { (model.model_name) }
+                            td.num { a href=(of_model(SPENT, model)) {
+                                (show::amount_whole(model.spent))
                             } }
-                            (show::amount_cell(model.spent))
-                            (show::count_cell(model.calls))
+                            td.num { a href=(of_model("consume", model)) {
+                                (show::count(model.calls))
+                            } }
                             td.num.hide { (show::count(model.prompt_tokens)) }
                             td.num.hide { (show::count(model.completion_tokens)) }
                         }

@@ -77,7 +77,8 @@ pub(super) fn since(start: UnixMs) -> String {
     format!("from={}", step(&text(start)))
 }
 
-fn text(at: UnixMs) -> String {
+/// A minute as addresses have it; a day, where it is the start of one.
+pub(super) fn text(at: UnixMs) -> String {
     let text = show::moment(at.0 / 1_000);
     text.strip_suffix("T00:00").map(str::to_owned).unwrap_or(text)
 }

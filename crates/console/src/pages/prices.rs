@@ -12,7 +12,7 @@ use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Visit, done, step};
 use crate::{formula, show};
 use admin::ops::ability::{self, AbilityView};
-use admin::ops::log::month_days;
+use admin::ops::log::{SPENT, month_days};
 use admin::ops::price::{self, OwnPrice};
 use admin::ops::unpriced::{self, UnpricedModel};
 use admin::{AdminError, Page, PageRequest, Query};
@@ -280,7 +280,7 @@ fn used_cell(visit: &Visit, price: &AbilityView) -> Markup {
         td.num {
             @if name.contains('*') || used.0 == 0 { (show::amount_whole(used)) }
             @else {
-                a href={ "/console/log?type=consume&model=" (step(name)) "&"
+                a href={ "/console/log?type=" (SPENT) "&model=" (step(name)) "&"
                     (period::since(month_start(visit))) } {
                     (show::amount_whole(used))
                 }
@@ -319,14 +319,19 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
                     th { (lang.say("模型", "Model")) }
                     th { (lang.say("现状", "Now")) }
                     th.num { (lang.say("渠道", "Channels")) }
+                    th.num { (lang.say("调用, 3 小时", "Calls, 3 h")) }
                     (parts::acts_head(lang))
                 } }
                 tbody {
-                    @for UnpricedModel { model_name, channels } in &models.items {
+                    @for UnpricedModel { model_name, channels, calls } in &models.items {
                         tr {
                             td.cut title=(model_name) { (model_name) }
                             td { (parts::state(kind, now)) }
                             (show::count_cell(*channels))
+                            td.num { @match calls {
+                                Some(calls) => (show::count(calls.cast_signed())),
+                                None => span.muted { (show::NOTHING) },
+                            } }
                             td.acts { a href={ "/console/prices/edit?model=" (step(model_name)) } {
                                 (lang.say("定价", "Set a price"))
                             } }
@@ -336,13 +341,20 @@ fn without_price(visit: &Visit, models: &Page<UnpricedModel>) -> Markup {
             } }))
         }
         (pager(visit, models))
+        p.muted.small { (lang.say(
+            "调用次数: 本节点最近 3 小时的请求, 包括免费和失败的。",
+            "Calls: requests of the last 3 hours on this node, free and failed ones included.",
+        )) }
     }
 }
 
 /// What a user pays, in their group.
 async fn own(visit: &Visit) -> Handled {
     let lang = visit.lang();
-    let prices = price::own(&visit.state, &visit.actor).await?;
+    let mut prices = price::own(&visit.state, &visit.actor).await?;
+    let keyword = visit.asked("keyword").to_lowercase();
+    prices.retain(|price| price.model_name.to_lowercase().contains(&keyword));
+    let page = Page::of_all(prices, visit.page_request()?);
     let million = |quota: Option<Quota>| {
         html! {
             td.num { @match quota {
@@ -388,10 +400,12 @@ async fn own(visit: &Visit) -> Handled {
     let body = html! {
         p.muted { (tell!(lang, "分组 {} 的价格, 已含倍率。", "Prices in the group {}, with all ratios.",
             visit.actor.group)) }
-        @if prices.is_empty() {
-            (parts::empty(lang.say("没有可用的模型。", "There is no model to call."), None))
-        } @else {
-            div.scroll {
+        (filters(visit, typed(visit, "keyword", lang.say("模型", "Model"))))
+        div #list {
+            @if page.items.is_empty() {
+                (empty_or_unfit(
+                    visit, lang.say("没有可用的模型。", "There is no model to call."), None))
+            } @else { div.scroll {
                 (folds(lang, &html! { table {
                     thead { tr {
                         th { (lang.say("模型", "Model")) }
@@ -401,9 +415,10 @@ async fn own(visit: &Visit) -> Handled {
                         th.num.hide { (lang.say("缓存/百万", "Cached/M")) }
                         th.num { (lang.say("每次", "A call")) }
                     } }
-                    tbody { @for price in &prices { (row(price)) } }
+                    tbody { @for price in &page.items { (row(price)) } }
                 } }))
-            }
+            } }
+            (pager(visit, &page))
         }
     };
     Ok(ShellPage::new(lang.say("价格", "Prices"), ENTRY).show(visit, body))

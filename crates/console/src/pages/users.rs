@@ -15,7 +15,7 @@ use crate::visit::{Handled, Here, Path, Visit, step};
 use crate::{notes, show};
 use admin::ops::group;
 use admin::ops::log::usage::{self, UsageRequest};
-use admin::ops::log::{self, LogFilter, LogView, balance, month_days};
+use admin::ops::log::{self, LogFilter, LogView, SPENT, balance, month_days};
 use admin::ops::own_sessions::{self, SessionView};
 use admin::ops::token::{self, KeysOfUser};
 use admin::ops::user::{self, UserView};
@@ -315,8 +315,9 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let below = below_zero(&visit, &user, &journal);
     let of_user = format!("&username={}", step(&user.username));
     let charges = format!("/console/log?type=consume{of_user}");
+    let spent_ever = format!("/console/log?type={SPENT}{of_user}");
     let days = month_days(&visit.state);
-    let lately = overview::lines(&overview::of_days(&visit, days), "consume") + &of_user;
+    let lately = overview::lines(&overview::of_days(&visit, days), SPENT) + &of_user;
     let reaches = reaches(&visit, &user);
     let is_here = user.deleted_at.is_none();
     let is_below = reaches && is_here && user.id != visit.actor.user_id;
@@ -328,7 +329,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         div.tiles {
             (parts::tile("#journal", lang.say("余额", "Balance"), &show::money(user.quota)))
             (on_hold(&visit, &user))
-            (parts::tile(&charges, lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
+            (parts::tile(&spent_ever, lang.say("已消耗", "Spent"), &show::money(user.used_quota)))
             (parts::tile(&lately, &tell!(lang, "{days} 天消耗", "Spent, {days} d"),
                 &show::money(spent)))
             (parts::tile(&charges, lang.say("计费调用", "Charged calls"),
@@ -353,6 +354,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             a href="#journal" aria-current="true" { (lang.say("流水", "Journal")) }
             a href={ "/console/keys?user_id=" (id) } { (lang.say("令牌", "Keys")) }
             a href={ "/console/tasks?user_id=" (id) } { (lang.say("任务", "Tasks")) }
+            a href={ "/console/usage?per=model" (of_user) } { (lang.say("用量", "Usage")) }
             a href={ "/console/statements?user_id=" (id) } { (lang.say("账单", "Statements")) }
             a href={ "/console/webhooks?user_id=" (id) } { (lang.say("回调", "Webhooks")) }
         }

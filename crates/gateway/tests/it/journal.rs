@@ -157,6 +157,9 @@ async fn pages_are_those_of_the_lines(world: &World, instant: impl Fn(i64) -> St
     for (filter, condition) in [
         ("type=consume", "type = 'consume'".to_owned()),
         ("type=precharge", "1 = 0".to_owned()),
+        ("type=spent", "type IN ('consume', 'refund')".to_owned()),
+        ("type=spent&channel_id=2", "type IN ('consume', 'refund') AND channel_id = 2".to_owned()),
+        ("type=spent&user_id=901", "type IN ('consume', 'refund') AND user_id = 901".to_owned()),
         ("model=model-3", "model_name = 'model-3'".to_owned()),
         ("channel_id=2&model=model-3", "channel_id = 2 AND model_name = 'model-3'".to_owned()),
         (&format!("type=refund&before_id={middle}"), format!("type = 'refund' AND id < {middle}")),
@@ -196,6 +199,40 @@ async fn pages_are_those_of_the_lines(world: &World, instant: impl Fn(i64) -> St
     }
 }
 
+/// Fails unless the usage of channels is that of their lines, added up or not.
+async fn channels_have_their_sums(world: &World, filter: &str, condition: &str) {
+    let time = "start_time=1700000000&end_time=1702000000";
+    let path = format!("/api/usage/table?per=channel&{time}{filter}");
+    let found = world.admin().get(&path).await["rows"].clone();
+    let start = 1_700_000_000 / 86_400 * 86_400;
+    let instant = |seconds: i64| match world.db.is_postgres() {
+        true => format!("to_timestamp({seconds})"),
+        false => (seconds * 1000).to_string(),
+    };
+    let (from, to) = (instant(start), instant(1_702_000_000));
+    let sql = format!(
+        "SELECT channel_id, sum(used_delta) AS spent,
+                sum(CASE WHEN type = 'consume' AND used_delta <> 0 THEN 1 ELSE 0 END) AS calls
+         FROM logs WHERE channel_id IS NOT NULL AND {condition}
+           AND created_at >= {from} AND created_at < {to}
+         GROUP BY channel_id ORDER BY 2 DESC, 1"
+    );
+    let rows = world.db.query(&sql).await;
+    assert!(!rows.is_empty(), "{path}");
+    let want: Vec<_> = rows
+        .iter()
+        .map(|row| [row.i64("channel_id"), row.i64("spent"), row.i64("calls")])
+        .collect();
+    let of = |row: &Value, name: &str| row[name].as_i64().unwrap();
+    let found: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| [of(row, "channel_id"), of(row, "spent"), of(row, "calls")])
+        .collect();
+    assert_eq!(found, want, "{path}");
+}
+
 on_both_databases! {
     async fn sums_are_those_of_the_lines(db: TestDb) {
         let mut world = World::with(db, &[("CUSTOM_PASS_LOG_RETENTION_DAYS", "36500")]).await;
@@ -217,6 +254,8 @@ on_both_databases! {
             ("", "1 = 1"),
             ("type=consume", "type = 'consume'"),
             ("type=topup", "type = 'topup'"),
+            ("type=spent", "type IN ('consume', 'refund')"),
+            ("type=spent&user_id=901", "type IN ('consume', 'refund') AND user_id = 901"),
             ("model=model-3", "model_name = 'model-3'"),
             ("channel_id=2", "channel_id = 2"),
             ("channel_id=2&model=model-3&type=refund",
@@ -245,6 +284,10 @@ on_both_databases! {
             }
         }
         pages_are_those_of_the_lines(&world, instant).await;
+        channels_have_their_sums(&world, "", "1 = 1").await;
+        channels_have_their_sums(&world, "&model=model-3", "model_name = 'model-3'").await;
+        channels_have_their_sums(&world, "&user_id=902", "user_id = 902").await;
+        channels_have_their_sums(&world, "&channel_id=2", "channel_id = 2").await;
 
         // A deleted key leaves its lines behind.
         let of_key = ["/api/log/stat?token_id=903&start_time=1700000000&end_time=1702000000",

@@ -185,6 +185,22 @@ on_both_databases! {
         assert!(last.contains("free-119") && !last.contains("free-099"), "{last}");
         let one = root.get("/console/prices?show=unpriced&keyword=e-05").await.expect(200).text();
         assert!(one.contains("free-050") && !one.contains("free-060"), "{one}");
+
+        // Those that are called come first, free as they are.
+        world.upstream.on("/free-077", Reply::text("free"));
+        let ann = world.payer(500).await;
+        for _ in 0..3 {
+            world.pay("free-077", &ann).await.expect(200);
+        }
+        let rows = world.admin().get("/api/price/unpriced").await;
+        for (nth, name, calls) in [(0, "free-077", 3), (1, "free-000", 0)] {
+            let row = (&rows[nth]["model_name"], &rows[nth]["calls"]);
+            assert_eq!(row, (&json!(name), &json!(calls)), "{rows}");
+        }
+        let list = root.get("/console/prices?show=unpriced").await.expect(200).text();
+        let place = |text: &str| list.find(text).unwrap_or_else(|| panic!("{text}: {list}"));
+        assert!(place("free-077") < place("free-000"), "{list}");
+        assert!(list.contains("last 3 hours on this node"), "{list}");
         world.close().await;
     }
 

@@ -120,6 +120,7 @@ const OF_ROOT: &[&str] = &[
     "/console/tasks/N",
     "/console/tasks/N/decide",
     "/console/usage",
+    "/console/usage?per=channel",
     "/console/usage?per=day",
     "/console/usage?per=key",
     "/console/usage?per=model",

@@ -6,8 +6,10 @@ use domain::{ChannelId, KeyId, UnixMs, UserId};
 use store::{Db, StoreError};
 
 /// The words of `type`.
-const TYPES: [&str; 8] =
-    ["topup", "precharge", "consume", "refund", "adjust", "manage", "system", "error"];
+const TYPES: [&str; 9] =
+    ["topup", "precharge", "consume", "refund", "adjust", "manage", "system", "error", SPENT];
+/// Charges and refunds: the lines that what was spent is added up from.
+pub const SPENT: &str = "spent";
 /// The numbers that scripts for similar servers know them by.
 const NUMBERED: [(&str, &str); 6] = [
     ("1", "topup"),
@@ -18,7 +20,7 @@ const NUMBERED: [(&str, &str); 6] = [
     ("6", "refund"),
 ];
 /// Types of the lines that calls write.
-const OF_CALLS: [&str; 3] = ["precharge", "consume", "refund"];
+const OF_CALLS: [&str; 4] = ["precharge", "consume", "refund", SPENT];
 /// All other types: the condition of their partial index, word for word.
 const SELDOM: &str = "(type = 'topup' OR type = 'adjust' OR type = 'manage' OR type = 'system' \
     OR type = 'error')";
@@ -156,12 +158,9 @@ impl LogFilter {
             let by_name = "user_id = (SELECT id FROM users WHERE users.username = ?)";
             conditions.with_some(by_name, self.username.as_deref());
         }
-        if let Some(word) = self.r#type {
-            // Words of ours. As values they would keep PostgreSQL from seeing that the index fits.
-            conditions.fixed(&format!("type = '{word}'"));
-            if self.is_seldom() {
-                conditions.fixed(SELDOM);
-            }
+        self.add_type(&mut conditions);
+        if self.is_seldom() {
+            conditions.fixed(SELDOM);
         }
         conditions.with_some("model_name = ?", self.model.as_deref());
         conditions.with_some("channel_id = ?", self.channel_id);
@@ -178,6 +177,16 @@ impl LogFilter {
         conditions.with_some("created_at < ?", self.end_at);
         conditions.with_some("id < ?", self.before_id);
         conditions
+    }
+
+    /// Adds the types. They are words of ours: as values they would keep PostgreSQL from seeing
+    /// that the index fits.
+    pub(super) fn add_type(&self, conditions: &mut Where) {
+        match self.r#type {
+            Some(SPENT) => conditions.fixed("type IN ('consume', 'refund')"),
+            Some(word) => conditions.fixed(&format!("type = '{word}'")),
+            None => {}
+        }
     }
 }
 
@@ -240,7 +249,8 @@ mod tests {
         assert_eq!(read("2").unwrap(), Some("consume"));
         assert_eq!(read("0").unwrap(), None);
         assert_eq!(read("").unwrap(), None);
-        assert!(read("spent").is_err());
+        assert_eq!(read("spent").unwrap(), Some(SPENT));
+        assert!(read("charges").is_err());
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod sums;
 pub mod usage;
 pub mod usage_table;
 
-pub use filter::LogFilter;
 pub(super) use filter::read_time;
+pub use filter::{LogFilter, SPENT};
 pub use lately::month_days;
 
 use crate::page::{Page, PageRequest};

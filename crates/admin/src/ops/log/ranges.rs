@@ -197,7 +197,7 @@ impl LogFilter {
         let mut conditions = Where::default();
         conditions.with("channel_id = ?", self.channel_id.unwrap_or(ChannelId(0)));
         conditions.with_some("model_name = ?", self.model.as_deref());
-        conditions.with_some("type = ?", self.r#type);
+        self.add_type(&mut conditions);
         conditions.with_some("block <= ?", self.before_id.map(|before| before / BLOCK_LINES));
         self.add_days(&mut conditions);
         Counts {

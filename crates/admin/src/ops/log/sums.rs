@@ -25,8 +25,16 @@ pub(super) async fn source(
     self_of: Option<UserId>,
     times: (UnixMs, Option<UnixMs>),
 ) -> Result<Source, StoreError> {
-    of_spans(db, filter, self_of, times, filter.spans(self_of)).await
+    of_spans(db, filter, self_of, times, (filter.spans(self_of), &[])).await
 }
+
+/// What else a source says of each line, besides its model and type: columns as its tables have
+/// them, and as the journal does.
+type MoreColumns = &'static [(&'static str, &'static str)];
+
+const OF_KEYS: MoreColumns =
+    &[("user_id", "user_id"), ("token_id", "coalesce(token_id, 0) AS token_id")];
+const OF_CHANNELS: MoreColumns = &[("channel_id", "coalesce(channel_id, 0) AS channel_id")];
 
 /// The same with whose each line is, and of which key: from the days of users, of which there are
 /// many more rows than of hours.
@@ -37,7 +45,19 @@ pub(super) async fn owned(
     times: (UnixMs, Option<UnixMs>),
 ) -> Result<Source, StoreError> {
     let spans = filter.request_id.is_none().then_some(DAYS_OF_USERS);
-    of_spans(db, filter, self_of, times, spans).await
+    of_spans(db, filter, self_of, times, (spans, OF_KEYS)).await
+}
+
+/// The same with the channel that each line is of; 0: of none.
+pub(super) async fn by_channel(
+    db: &Db,
+    filter: &LogFilter,
+    self_of: Option<UserId>,
+    times: (UnixMs, Option<UnixMs>),
+) -> Result<Source, StoreError> {
+    let of_all = filter.channel_id.is_none() && !filter.is_of_users(self_of);
+    let spans = filter.spans(self_of).map(|spans| if of_all { HOURS_OF_EACH } else { spans });
+    of_spans(db, filter, self_of, times, (spans, OF_CHANNELS)).await
 }
 
 async fn of_spans(
@@ -45,7 +65,7 @@ async fn of_spans(
     filter: &LogFilter,
     self_of: Option<UserId>,
     (start, end): (UnixMs, Option<UnixMs>),
-    spans: Option<Spans>,
+    (spans, more): (Option<Spans>, MoreColumns),
 ) -> Result<Source, StoreError> {
     let filter = LogFilter { start_at: None, end_at: None, ..filter.clone() };
     let journal = filter.table(self_of);
@@ -56,18 +76,13 @@ async fn of_spans(
         values.push(value);
         format!("${}", values.len())
     };
-    // Hours of channels don't know the keys.
-    let knows_keys = spans.is_none_or(|spans| spans.rows == DAYS_OF_USERS.rows);
-    let keys = |column: &str| match knows_keys {
-        true => format!("user_id, {column}, "),
-        false => String::new(),
-    };
-    let (key_of_row, key_of_line) = (keys("token_id"), keys("coalesce(token_id, 0) AS token_id"));
-    let lines = |more: &str| {
+    let of_row: String = more.iter().map(|(column, _)| format!("{column}, ")).collect();
+    let of_line: String = more.iter().map(|(_, worth)| format!("{worth}, ")).collect();
+    let lines = |which: &str| {
         let worth = of_a_line();
         format!(
-            "SELECT created_at, type, model_name, {key_of_line}{worth}
-             FROM {journal}{conditions} AND {more}"
+            "SELECT created_at, type, model_name, {of_line}{worth}
+             FROM {journal}{conditions} AND {which}"
         )
     };
     let spans = spans.map(|spans| {
@@ -75,20 +90,20 @@ async fn of_spans(
         (spans, floor(start.plus_ms(spans.ms - 1), spans.ms), last)
     });
     let parts = match spans {
-        Some((Spans { rows, start: of_row, .. }, first, last))
+        Some((Spans { rows, start: of_time, .. }, first, last))
             if last.is_none_or(|last| first < last) =>
         {
             let columns = COLUMNS.map(|(column, _)| column).join(", ");
             let (first_at, last_at) = (at(first.into()), last.map(|last| at(last.into())));
             let middle = |column| within(column, &first_at, last_at.as_deref());
-            let (whole, behind) = (middle(of_row), middle("created_at"));
+            let (whole, behind) = (middle(of_time), middle("created_at"));
             let mut behind_cursor = "id > (SELECT through FROM rollup_cursor)".to_owned();
             if let Some(cursor) = cursor_before {
                 let _ = write!(behind_cursor, " AND id > {}", at(cursor));
             }
             let mut parts = vec![
                 format!(
-                    "SELECT {of_row} AS created_at, type, model_name, {key_of_row}{columns}
+                    "SELECT {of_time} AS created_at, type, model_name, {of_row}{columns}
                      FROM {rows}{conditions} AND {whole}"
                 ),
                 lines(&format!("{behind_cursor} AND {behind}")),
@@ -136,6 +151,19 @@ struct Spans {
 
 const DAYS_OF_USERS: Spans = Spans { rows: "logs_by_day", start: "day", ms: DAY_MS };
 const HOURS_OF_CHANNELS: Spans = Spans { rows: "logs_by_hour", start: "hour", ms: HOUR_MS };
+/// Those of every channel, one after the other: the index begins with them, and hours of all
+/// together are no channel's.
+const HOURS_OF_EACH: Spans = Spans {
+    rows: "(SELECT * FROM logs_by_hour WHERE channel_id IN (
+                WITH RECURSIVE known (id) AS (
+                    SELECT (SELECT min(channel_id) FROM logs_by_hour WHERE channel_id > 0)
+                    UNION ALL
+                    SELECT (SELECT min(channel_id) FROM logs_by_hour WHERE channel_id > known.id)
+                    FROM known WHERE known.id IS NOT NULL)
+                SELECT id FROM known WHERE id IS NOT NULL)) AS hours",
+    start: "hour",
+    ms: HOUR_MS,
+};
 const HOURS: Spans = Spans {
     rows: "(SELECT * FROM logs_by_hour WHERE channel_id = 0) AS hours",
     start: "hour",

@@ -186,11 +186,12 @@ fn bucket(state: &AdminState, step: Step) -> &'static str {
     }
 }
 
-/// What cost most of what a column names, in order.
+/// What cost most of what columns name, in order.
 pub(super) fn ranking(state: &AdminState, table: &str, column: &str, top: i64) -> String {
     let (columns, calls) = (sums::columns(&state.db), sums::calls(&state.db));
     let named = match column {
         "model_name" => "WHERE model_name <> ''",
+        "channel_id" => "WHERE channel_id <> 0",
         _ => "",
     };
     format!(
@@ -246,6 +247,17 @@ pub(super) async fn owned_lines(
     let bounds = bounds(request, state.clock.now())?;
     let (filter, scope, times) = which(state, actor, own, request, bounds).await?;
     Ok(sums::owned(&state.db, &filter, scope, times).await?)
+}
+
+/// The lines, each with its channel.
+pub(super) async fn lines_by_channel(
+    state: &AdminState,
+    actor: &Actor,
+    request: &UsageRequest,
+) -> Result<Source, AdminError> {
+    let bounds = bounds(request, state.clock.now())?;
+    let (filter, scope, times) = which(state, actor, false, request, bounds).await?;
+    Ok(sums::by_channel(&state.db, &filter, scope, times).await?)
 }
 
 async fn lines(

@@ -1,10 +1,12 @@
-//! Usage as a table: by user, by key, by model or by day.
+//! Usage as a table: by user, by key, by channel, by model or by day.
 
-use super::usage::{self, ModelUsage, UsageRequest};
+use super::sums::Source;
+use super::usage::{self, ModelUsage, UsagePoint, UsageRequest};
+use crate::ops::channel;
 use crate::page::Query;
 use crate::sheet::{self, Sheet};
 use crate::{Actor, AdminError, AdminState};
-use domain::{Quota, UserId};
+use domain::{ChannelId, Quota, UserId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use store::{Row, StoreError};
@@ -20,6 +22,8 @@ pub enum UsageGroup {
     User,
     /// A key.
     Key,
+    /// A channel, of everybody's usage.
+    Channel,
     /// A model.
     Model,
     /// A day, in UTC.
@@ -61,26 +65,38 @@ impl UsageTableRequest {
         let group = match query.text("per") {
             None | Some("user") => UsageGroup::User,
             Some("key") => UsageGroup::Key,
+            Some("channel") => UsageGroup::Channel,
             Some("model") => UsageGroup::Model,
             Some("day") => UsageGroup::Day,
             Some(_) => {
-                let en = "must be user, key, model or day";
-                return Err(AdminError::field("per", "必须是 user, key, model 或 day", en));
+                let zh = "必须是 user, key, channel, model 或 day";
+                return Err(AdminError::field(
+                    "per",
+                    zh,
+                    "must be user, key, channel, model or day",
+                ));
             }
         };
         Ok(Self { usage: UsageRequest::read(query)?, group })
     }
 }
 
-/// What one user, key, model or day used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// What one user, key, channel, model or day used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UsageRow {
-    /// Number of the user; of users alone.
+    /// Number of the user, or of whose the key is; of users and keys alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    /// Whose the key is; of keys alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Number of the channel; of channels alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
     /// Number of the key; of keys alone. 0: without one.
     pub token_id: Option<i64>,
-    /// Name of the user, key, model, or day like `2026-11-25`. A key that is gone has none.
+    /// Name of the user, key, channel, model, or day like `2026-11-25`. A key or channel that is
+    /// gone has none.
     pub name: String,
     /// Charged calls.
     pub calls: i64,
@@ -92,7 +108,7 @@ pub struct UsageRow {
     pub completion_tokens: i64,
 }
 
-/// Usage, what cost most first; days in order. At most 100 users, keys or models.
+/// Usage, what cost most first; days in order. At most 100 users, keys, channels or models.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UsageTable {
     /// The rows.
@@ -106,11 +122,18 @@ impl UsageTable {
     /// Never in practice.
     pub fn csv(&self) -> Result<Vec<u8>, AdminError> {
         let mut sheet = Sheet::new();
-        sheet.row(["name", "calls", "spent", "prompt_tokens", "completion_tokens"])?;
+        // Names of keys alone don't say whose they are.
+        let is_of_keys = self.rows.iter().any(|row| row.token_id.is_some());
+        let numbers = ["calls", "spent", "prompt_tokens", "completion_tokens"];
+        let of_keys = is_of_keys.then_some(["token_id", "username"]);
+        sheet.row(["name"].into_iter().chain(numbers).chain(of_keys.into_iter().flatten()))?;
         for row in &self.rows {
             let numbers = [row.calls, row.spent.0, row.prompt_tokens, row.completion_tokens];
             let numbers = numbers.map(|number| number.to_string());
-            sheet.row(std::iter::once(&row.name).chain(&numbers))?;
+            let key =
+                row.token_id.map(|id| [id.to_string(), row.username.clone().unwrap_or_default()]);
+            let key = key.into_iter().flatten();
+            sheet.row(std::iter::once(row.name.clone()).chain(numbers).chain(key))?;
         }
         sheet.text()
     }
@@ -128,8 +151,10 @@ pub async fn table(
 ) -> Result<UsageTable, AdminError> {
     let usage = UsageRequest { top: MAX_ROWS, ..request.usage.clone() };
     let rows = match request.group {
-        UsageGroup::User => dearest(state, actor, (own, USERS), &usage).await?,
-        UsageGroup::Key => dearest(state, actor, (own, KEYS), &usage).await?,
+        UsageGroup::User => users(state, actor, own, &usage).await?,
+        UsageGroup::Key => keys(state, actor, own, &usage).await?,
+        // Whoever they are: channels are not what users see.
+        UsageGroup::Channel => channels(state, actor, &usage).await?,
         UsageGroup::Model => {
             let models = usage::models(state, actor, own, &usage).await?;
             models.into_iter().map(of_model).collect()
@@ -138,16 +163,7 @@ pub async fn table(
             let usage = UsageRequest { step: usage::Step::Day, ..usage };
             let series = usage::series(state, actor, own, &usage).await?;
             let used = series.points.iter().filter(|it| it.calls != 0 || it.spent.0 != 0);
-            used.map(|point| UsageRow {
-                user_id: None,
-                token_id: None,
-                name: sheet::instant(point.time).chars().take(10).collect(),
-                calls: point.calls,
-                spent: point.spent,
-                prompt_tokens: point.prompt_tokens,
-                completion_tokens: point.completion_tokens,
-            })
-            .collect()
+            used.map(of_day).collect()
         }
     };
     Ok(UsageTable { rows })
@@ -155,78 +171,116 @@ pub async fn table(
 
 fn of_model(model: ModelUsage) -> UsageRow {
     UsageRow {
-        user_id: None,
-        token_id: None,
         name: model.model_name,
         calls: model.calls,
         spent: model.spent,
         prompt_tokens: model.prompt_tokens,
         completion_tokens: model.completion_tokens,
+        ..UsageRow::default()
     }
 }
 
-/// Whose usage the rows of a table are: a column of the journal's sums, and where their names are.
-struct RowOwner {
-    column: &'static str,
-    names: &'static str,
-    set_id: fn(&mut UsageRow, i64),
+fn of_day(point: &UsagePoint) -> UsageRow {
+    UsageRow {
+        name: sheet::instant(point.time).chars().take(10).collect(),
+        calls: point.calls,
+        spent: point.spent,
+        prompt_tokens: point.prompt_tokens,
+        completion_tokens: point.completion_tokens,
+        ..UsageRow::default()
+    }
 }
 
-const USERS: RowOwner = RowOwner {
-    column: "user_id",
-    names: "SELECT id, username AS name FROM users",
-    set_id: |row, id| row.user_id = Some(UserId(id)),
-};
-const KEYS: RowOwner = RowOwner {
-    column: "token_id",
-    names: "SELECT id, name FROM tokens",
-    set_id: |row, id| row.token_id = Some(id),
-};
-
-/// Those that cost most.
-async fn dearest(
+/// Those who cost most.
+async fn users(
     state: &AdminState,
     actor: &Actor,
-    (own, owner): (bool, RowOwner),
+    own: bool,
     request: &UsageRequest,
 ) -> Result<Vec<UsageRow>, AdminError> {
     let source = usage::owned_lines(state, actor, own, request).await?;
-    let sql = usage::ranking(state, &source.table, owner.column, MAX_ROWS);
-    let rows = state.db.search(&sql, &source.values).await?;
-    let ids = rows.iter().map(|row| row.get(owner.column));
-    let ids = ids.collect::<Result<Vec<i64>, StoreError>>()?;
-    let names = named(state, owner.names, &ids).await?;
-    let mut used = Vec::with_capacity(rows.len());
-    for (row, id) in rows.iter().zip(ids) {
-        let mut row = sums_of(row)?;
-        row.name = names.get(&id).cloned().unwrap_or_default();
-        (owner.set_id)(&mut row, id);
-        used.push(row);
+    let read = |row: &Row| Ok(UsageRow { user_id: Some(row.get("user_id")?), ..sums_of(row)? });
+    let mut used = dearest(state, &source, "user_id", read).await?;
+    let names = named(state, USERS, used.iter().filter_map(|row| Some(row.user_id?.0))).await?;
+    for row in &mut used {
+        row.name = row.user_id.and_then(|id| names.get(&id.0).cloned()).unwrap_or_default();
     }
     Ok(used)
+}
+
+/// The keys that cost most, and whose they are.
+async fn keys(
+    state: &AdminState,
+    actor: &Actor,
+    own: bool,
+    request: &UsageRequest,
+) -> Result<Vec<UsageRow>, AdminError> {
+    let source = usage::owned_lines(state, actor, own, request).await?;
+    let read = |row: &Row| {
+        let (user_id, token_id) = (Some(row.get("user_id")?), Some(row.get("token_id")?));
+        Ok(UsageRow { user_id, token_id, ..sums_of(row)? })
+    };
+    let mut used = dearest(state, &source, "user_id, token_id", read).await?;
+    let names = named(state, KEYS, used.iter().filter_map(|row| row.token_id)).await?;
+    let owners = named(state, USERS, used.iter().filter_map(|row| Some(row.user_id?.0))).await?;
+    for row in &mut used {
+        row.name = row.token_id.and_then(|id| names.get(&id).cloned()).unwrap_or_default();
+        row.username = row.user_id.and_then(|id| owners.get(&id.0).cloned());
+    }
+    Ok(used)
+}
+
+/// The channels that most was charged through.
+async fn channels(
+    state: &AdminState,
+    actor: &Actor,
+    request: &UsageRequest,
+) -> Result<Vec<UsageRow>, AdminError> {
+    let source = usage::lines_by_channel(state, actor, request).await?;
+    let read =
+        |row: &Row| Ok(UsageRow { channel_id: Some(row.get("channel_id")?), ..sums_of(row)? });
+    let mut used = dearest(state, &source, "channel_id", read).await?;
+    let names = channel::names(state, actor, used.iter().filter_map(|row| row.channel_id)).await?;
+    for row in &mut used {
+        row.name = row.channel_id.and_then(|id| names.get(&id).cloned()).unwrap_or_default();
+    }
+    Ok(used)
+}
+
+/// Those that cost most, by columns of the source.
+async fn dearest(
+    state: &AdminState,
+    source: &Source,
+    columns: &str,
+    read: impl Fn(&Row) -> Result<UsageRow, StoreError>,
+) -> Result<Vec<UsageRow>, AdminError> {
+    let sql = usage::ranking(state, &source.table, columns, MAX_ROWS);
+    let rows = state.db.search(&sql, &source.values).await?;
+    Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
 }
 
 /// What a row adds up to.
 fn sums_of(row: &Row) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
-        user_id: None,
-        token_id: None,
-        name: String::new(),
         calls: row.get("calls")?,
         spent: row.get("used_delta")?,
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,
+        ..UsageRow::default()
     })
 }
+
+const USERS: &str = "SELECT id, username AS name FROM users";
+const KEYS: &str = "SELECT id, name FROM tokens";
 
 /// The names of those that rows are of.
 async fn named(
     state: &AdminState,
     select: &str,
-    ids: &[i64],
+    ids: impl Iterator<Item = i64>,
 ) -> Result<BTreeMap<i64, String>, AdminError> {
     // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let list = ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
     if list.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -158,7 +158,7 @@ on_both_databases! {
                 let path = format!("/console/usage?per={per}{filter}");
                 let page = root.get(&path).await.expect(200).text();
                 leads_to_its_sums(&root, &path, &page).await;
-                assert!(page.contains("data-chart="), "{path}: {page}");
+                assert!(page.contains("Show as a table"), "{path}: {page}");
             }
         }
         for per in ["key", "model", "day"] {
@@ -166,7 +166,7 @@ on_both_databases! {
                 let path = format!("/console/usage?per={per}{filter}");
                 let page = user.get(&path).await.expect(200).text();
                 leads_to_its_sums(&user, &path, &page).await;
-                assert!(!page.contains("channel_id"), "{path}: {page}");
+                assert!(!page.contains("&amp;channel_id"), "{path}: {page}");
             }
         }
         // A filter leaves out what does not fit it.
@@ -180,15 +180,14 @@ on_both_databases! {
         let of_ann = of_ann.expect(200).text();
         assert!(!of_ann.contains(&format!("/console/users/{}\"", eve.id)), "{of_ann}");
         let page = root.get(&format!("/console/users/{ann}")).await.expect(200).text();
-        assert!(page.contains(&format!("/console/usage?per=model&amp;username={}",
-            name.replace('-', "%2D"))), "{page}");
+        assert!(page.contains("/console/usage?per=model&amp;username="), "{page}");
 
         // What is said to be spent leads to charges and refunds, which add up to it.
         let page = root.get("/console").await.expect(200).text();
         let to = attributes(&page, "href").into_iter().find(|to| to.contains("type=spent&from="));
         let log = root.get(&to.unwrap()).await.expect(200).text();
         let sums = between(&log, "Sums (", "</p>").unwrap();
-        assert!(sums.contains("charge ×3 −$0.00048") || sums.contains("charge ×3"), "{sums}");
+        assert!(sums.contains("charge ×3 −$0.00048"), "{sums}");
         assert!(sums.contains("refund ×1 +$0.00016"), "{sums}");
         world.close().await;
     }
@@ -203,7 +202,7 @@ on_both_databases! {
             assert!(tile.contains("$0.000160"), "{tile}");
         }
         assert!(!home.contains("You are told when"), "{home}");
-        user.write("PUT", "/api/webhook/low-balance", &json!({ "threshold": 50_000 })).await;
+        user.send("/console/account/low-balance", "threshold=50000q").await.expect(303);
         let home = user.get("/console").await.expect(200).text();
         assert!(home.contains("You are told when the balance falls below $0.10"), "{home}");
         world.close().await;

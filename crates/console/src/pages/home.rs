@@ -51,7 +51,8 @@ pub(super) async fn show(Here(visit): Here) -> Handled {
         }
         @if let Some(threshold) = low {
             p.muted.small {
-                (tell!(visit.lang(), "余额低于 {} 时通知。", "You are told when the balance falls below {}.",
+                (tell!(visit.lang(), "余额低于 {} 时通知。",
+                    "You are told when the balance falls below {}.",
                     show::amount(threshold))) " "
                 a href="/console/account" { (visit.say("修改", "Change it")) }
             }

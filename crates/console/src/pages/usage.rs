@@ -355,7 +355,8 @@ fn name(asked: &AskedUsage<'_>, row: &UsageRow) -> Markup {
                         @if row.name.is_empty() {
                             span.muted { (visit.say("(已删除或未命名)", "(deleted, or no name)")) }
                         } @else {
-                            a href=(asked.page(&[("per", "model"), ("token_id", &id.to_string())])) {
+                            @let of_key = [("per", "model"), ("token_id", &id.to_string())];
+                            a href=(asked.page(&of_key)) {
                                 (row.name)
                             }
                         }

@@ -14,7 +14,8 @@ on_sqlite! {
             let name = format!("azure-east-{n}");
             let own = json!({ "name": name, "tag": format!("team-{}", n % 7), "priority": n });
             world.channel(&["chat", "draw", &format!("model-{n}")], own).await;
-            let laptop = admin.key_of(ann, json!({ "name": format!("laptop of person {n}") })).await;
+            let laptop = json!({ "name": format!("laptop of person {n}") });
+            let laptop = admin.key_of(ann, laptop).await;
             world.server.post("/pass/chat", &laptop.key, &json!({})).await.expect(200);
             admin.user(json!({ "username": format!("person-{n}"), "quota": n * 1_000 })).await;
             world.pay("chat", &payer).await.expect(200);

@@ -3,7 +3,7 @@
 use crate::pages::{Browser, PASSWORD, between, lively, name_of};
 use crate::pages_protocols::form;
 use crate::world::World;
-use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 
 on_sqlite! {
     async fn meters_units_and_tiers_are_shown_kept_and_edited(db: TestDb) {

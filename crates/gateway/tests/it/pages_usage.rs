@@ -4,7 +4,7 @@ use crate::pages::{Browser, PASSWORD, attributes, between, lively, name_of};
 use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
 
 /// Fails unless each number leads to as many lines, or to as much.
-async fn leads_to_its_sums(browser: &Browser, path: &str, page: &str) {
+async fn leads_to_its_sums(browser: &Browser<'_>, path: &str, page: &str) {
     let table = between(page, "id=\"usage\"", "</table>").unwrap();
     let body = between(&table, "<tbody>", "</tbody>").unwrap_or_else(|| panic!("{path}: {page}"));
     let mut seen = 0;
@@ -123,7 +123,7 @@ on_both_databases! {
         }
         let sql = format!("SELECT request_id FROM logs WHERE type = 'consume' AND token_id = {}",
             keys[1].id);
-        let request = world.db.query(&sql).await[0].text("request_id");
+        let request = world.db.query(&sql).await[0].text("request_id").to_owned();
         let refund = json!({ "delta": 80, "reason": "our fault", "reference": "r",
             "refund_of": request });
         admin.post(&format!("/api/user/{}/quota", eve.id), &refund).await;

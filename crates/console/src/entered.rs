@@ -57,6 +57,11 @@ const LINES: &[Line] = &[
     ("user.update", "修改用户 {}", "changed the user {}"),
     ("webhook.create", "创建用户 {} 的回调地址", "created a webhook of {}"),
     ("webhook.delete", "删除回调地址 {}", "deleted the webhook {}"),
+    (
+        "webhook.end_old_secret",
+        "结束回调地址 {} 的旧密钥",
+        "ended the old secret of the webhook {}",
+    ),
     ("webhook.redeliver", "重新投递回调 {}", "delivers again: {}"),
     ("webhook.rotate", "更换回调地址 {} 的密钥", "rotated the secret of the webhook {}"),
     ("webhook.submission_secret", "创建用户 {} 的提交回调密钥", "made the submission secret of {}"),

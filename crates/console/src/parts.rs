@@ -107,6 +107,7 @@ pub(crate) fn field_label(lang: Lang, field: &str) -> &str {
         "grace_seconds" => ("现在的密钥还有效", "The present secret still works for"),
         "key" => ("密钥", "Key"),
         "key_hint" => ("密钥", "Secret"),
+        "previous_until" => ("旧密钥有效至", "Old secret until"),
         "max_charge" => ("最高收费", "Largest charge"),
         "min_hold" => ("最低预扣", "Least hold"),
         "model_mapping" => ("模型映射", "Model mapping"),

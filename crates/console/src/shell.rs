@@ -311,6 +311,11 @@ fn just_done(visit: &Visit, title: &str) -> Markup {
             "This form was sent before, and the key was rotated once. Its secret was shown then: \
              if you did not see it, rotate it again",
         ),
+        "hook-rotated-before" => visit.say(
+            "这份表单此前已提交, 密钥只更换了一次; 新密钥只在那时显示: 没看到就再更换一次",
+            "This form was sent before, and the secret was rotated once. The new one was shown \
+             then: if you did not see it, rotate it again",
+        ),
         "old-ended" => visit.say("旧密钥已失效", "The old secret has ended"),
         "deleted" => visit.say("已删除", "Deleted"),
         "enabled" => visit.say("已启用", "Enabled"),

@@ -524,6 +524,7 @@ fn webhooks() -> CallTable {
     let change = one::<WebhookView>("Change what is given of a webhook").takes(WebhookInput::read);
     let list = page::<WebhookView>("Webhooks").asks(&["user_id:int", "status:int"]);
     let rotate = one::<WithSecret<'_>>("Rotate a secret").may_take(read_secret);
+    let end_old = one::<WebhookView>("End the secret before the last rotation");
     let enable = one::<WebhookView>("Enable a webhook");
     let disable = one::<WebhookView>("Disable a webhook");
     let deliveries = page::<DeliveryView>("What was delivered, newest first").asks(&["state"]);
@@ -551,6 +552,7 @@ fn webhooks() -> CallTable {
         .on(&[Put, Post], "/api/webhook/{id}/enable", webhook::enable, enable)
         .on(&[Put, Post], "/api/webhook/{id}/disable", webhook::disable, disable)
         .post("/api/webhook/{id}/rotate", webhook::rotate, rotate)
+        .delete("/api/webhook/{id}/old-secret", webhook::end_old_secret, end_old)
         .post("/api/webhook/{id}/test", webhook::test, one::<DeliveryView>("Send a test"))
         .get("/api/webhook/{id}/deliveries", webhook::deliveries, deliveries)
 }

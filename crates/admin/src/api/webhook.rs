@@ -95,6 +95,14 @@ pub(super) async fn rotate(
     with_secret(&webhook::rotate(&state, &actor, id, given).await?)
 }
 
+pub(super) async fn end_old_secret(
+    State(state): State<AdminState>,
+    CallingActor(actor): CallingActor,
+    PathId(id): PathId,
+) -> ApiResult {
+    one(webhook::end_old_secret(&state, &actor, id).await?)
+}
+
 pub(super) async fn deliveries(
     State(state): State<AdminState>,
     CallingActor(actor): CallingActor,

@@ -46,6 +46,7 @@ mod tasks;
 mod usage;
 mod user_form;
 mod users;
+mod webhook_rotation;
 mod webhooks;
 
 use crate::column_choice;
@@ -176,7 +177,11 @@ fn of_calls() -> Router<AdminState> {
         .route("/console/webhooks/new", get(webhooks::new).post(webhooks::create))
         .route("/console/webhooks/{id}", get(webhooks::show))
         .route("/console/webhooks/{id}/edit", get(webhooks::edit).post(webhooks::save))
-        .route("/console/webhooks/{id}/rotate", post(webhooks::rotate))
+        .route(
+            "/console/webhooks/{id}/rotate",
+            get(webhook_rotation::form).post(webhook_rotation::rotate),
+        )
+        .route("/console/webhooks/{id}/end-old", post(webhook_rotation::end_old))
         .route("/console/webhooks/{id}/test", post(webhooks::test))
         .route("/console/webhooks/{id}/status", post(webhooks::set_status))
         .route("/console/webhooks/{id}/delete", post(webhooks::delete))

@@ -1,7 +1,7 @@
 //! Webhooks: endpoints, and what was delivered to them. A secret is shown once.
 
 use super::keys::listed;
-use super::users;
+use super::{users, webhook_rotation};
 use crate::columns::{Column, Columns};
 use crate::folds::folds;
 use crate::form::{Complaint, Form, Object};
@@ -22,7 +22,7 @@ use domain::UserId;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-const ENTRY: &str = "/console/webhooks";
+pub(super) const ENTRY: &str = "/console/webhooks";
 
 /// `GET /console/webhooks`
 pub(crate) async fn list(Here(visit): Here) -> Handled {
@@ -116,10 +116,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
             dt { (lang.say("事件", "Events")) }
             dd { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
                 @else { (endpoint.events.join(", ")) } }
-            @if let Some(until) = endpoint.previous_until {
-                dt { (lang.say("旧密钥有效至", "Old secret until")) } dd { (show::at(until)) }
-            }
         }
+        (webhook_rotation::old_note(&visit, &endpoint, reaches))
         h2.sec { (lang.say("投递", "Deliveries")) }
         (filters(&visit, chosen(&visit, "state", lang.say("全部状态", "All states"), &states)))
         div #list {
@@ -149,8 +147,7 @@ fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
         } @else {
             (action(visit, &format!("{to}/status?to=on"), lang.say("启用", "Enable"), ""))
         }
-        (action(visit, &format!("{to}/rotate"), lang.say("更换密钥", "Rotate the secret"),
-            lang.say("更换密钥? 旧密钥再签名一天。", "Rotate the secret? The old one signs for another day.")))
+        a.button href={ (to) "/rotate" } { (lang.say("更换密钥", "Rotate the secret")) }
         (action(visit, &format!("{to}/delete"), lang.say("删除", "Delete"),
             lang.say("删除这个回调? 未送达的通知也会放弃。", "Delete this webhook? What is pending is given up.")))
     }
@@ -396,7 +393,8 @@ async fn page(
     Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
-fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
+/// Shows the secret of a new webhook, or a new one.
+pub(super) fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
     let lang = visit.lang();
     let body = html! {
         p.note {
@@ -414,12 +412,6 @@ fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
         }
     };
     ShellPage::new(lang.say("回调密钥", "Secret of the webhook"), ENTRY).show(visit, body)
-}
-
-/// `POST /console/webhooks/{id}/rotate`
-pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
-    let shown = webhook::rotate(&visit.state, &visit.actor, id, None).await?;
-    Ok(secret(&visit, &shown))
 }
 
 /// `POST /console/webhooks/{id}/test`

@@ -133,6 +133,7 @@ const OF_ROOT: &[&str] = &[
     "/console/webhooks",
     "/console/webhooks/N",
     "/console/webhooks/N/edit",
+    "/console/webhooks/N/rotate",
     "/console/webhooks/new",
 ];
 const OF_USERS: &[&str] = &[
@@ -161,6 +162,7 @@ const OF_USERS: &[&str] = &[
     "/console/webhooks",
     "/console/webhooks/N",
     "/console/webhooks/N/edit",
+    "/console/webhooks/N/rotate",
     "/console/webhooks/new",
 ];
 

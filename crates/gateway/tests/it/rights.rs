@@ -245,6 +245,7 @@ on_both_databases! {
             ("PUT", format!("/api/webhook/{hook}"), &json!({"url": "https://hooks.example/z"})),
             ("POST", format!("/api/webhook/{hook}/disable"), &nothing),
             ("POST", format!("/api/webhook/{hook}/rotate"), &nothing),
+            ("DELETE", format!("/api/webhook/{hook}/old-secret"), &nothing),
             ("DELETE", format!("/api/webhook/{hook}"), &nothing),
             ("POST", "/api/webhook/submission-secret?user_id=1".to_owned(), &nothing),
             ("POST", "/api/task/up-1/settle-now".to_owned(), &json!({"reason": "x"})),

@@ -2,12 +2,14 @@
 //!
 //! Ended tasks and their outbox rows are inserted with SQL.
 
+use crate::pages::{Browser, between, name_of};
+use crate::pages_protocols::form as encoded;
 use crate::world::{World, node};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use testkit::server::SECRET_KEY;
-use testkit::{Gate, Recorded, Reply, TestDb, eventually, json, on_both_databases};
+use testkit::{Gate, ROOT_PASSWORD, Recorded, Reply, TestDb, eventually, json, on_both_databases};
 
 const LOCAL: &[(&str, &str)] = &[("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"), ("LOG_LEVEL", "debug")];
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAA";
@@ -241,8 +243,101 @@ on_both_databases! {
         let got = hooks.world.upstream.requests().await;
         assert!(signed_with(&got[0], SECRET) && signed_with(&got[0], OTHER_SECRET));
         assert!(!signed_with(&got[1], SECRET) && signed_with(&got[1], OTHER_SECRET));
+        let of = format!("/api/webhook/{endpoint}");
+        assert_eq!(hooks.world.admin().get(&of).await["previous_until"], json!(null), "past");
+        let list = hooks.world.admin().get("/api/webhook").await;
+        assert_eq!(list[0]["previous_until"], json!(null), "past");
         let made = hooks.world.admin().call("POST", &path).send().await.expect(200).json();
         assert!(made["data"]["secret"].as_str().unwrap().starts_with("whsec_"));
+        assert!(made["data"]["previous_until"].is_i64());
+        hooks.world.close().await;
+    }
+
+    async fn an_old_secret_is_ended_at_once(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.world.upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        let admin = hooks.world.admin();
+        let old = format!("/api/webhook/{endpoint}/old-secret");
+        // There is none yet: nothing changes, and nothing is entered.
+        assert_eq!(admin.delete(&old).await["previous_until"], json!(null));
+        let body = json!({"secret": OTHER_SECRET});
+        admin.post(&format!("/api/webhook/{endpoint}/rotate"), &body).await;
+        assert_eq!(admin.delete(&old).await["previous_until"], json!(null));
+        assert_eq!(admin.delete(&old).await["previous_until"], json!(null));
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "delivered", 1).await;
+        let got = hooks.world.upstream.requests().await;
+        assert!(!signed_with(&got[0], SECRET) && signed_with(&got[0], OTHER_SECRET));
+        let kept = "SELECT count(*) FROM webhook_endpoints
+            WHERE previous_secret_sealed IS NOT NULL OR previous_until IS NOT NULL";
+        assert_eq!(hooks.world.db.i64(kept).await, 0);
+        let journal = admin.get("/api/log?type=manage").await.to_string();
+        assert_eq!(journal.matches("webhook.end_old_secret").count(), 1, "{journal}");
+        admin.call("DELETE", "/api/webhook/999/old-secret").send().await.expect(404);
+        hooks.world.close().await;
+    }
+
+    async fn a_secret_is_rotated_once_in_the_console(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.world.upstream.on("/hook", Reply::text("ok"));
+        let endpoint = hooks.endpoint("/hook").await;
+        let server = &hooks.world.server;
+        let name = name_of(&hooks.world, hooks.user_id).await;
+        let mut user = Browser::login(server, &name, "correct horse 42").await;
+        let root = Browser::login(server, "root", ROOT_PASSWORD).await;
+        let (here, path) = {
+            let here = format!("/console/webhooks/{endpoint}");
+            (here.clone(), format!("{here}/rotate"))
+        };
+        let form = |page: &str| {
+            let value = |name: &str| between(page, &format!("name=\"{name}\" value=\""), "\"");
+            encoded(&[("once", &value("once").unwrap()), ("opened", &value("opened").unwrap())])
+        };
+        let page = user.get(&here).await.expect(200).text();
+        assert!(page.contains(&format!("href=\"{path}\"")) && !page.contains("old-secret"));
+        let sent = form(&user.get(&path).await.expect(200).text());
+        let stale = form(&root.get(&path).await.expect(200).text());
+        let shown = user.send(&path, &sent).await.expect(200).text();
+        let new = between(&shown, "id=\"new-secret\">", "<").unwrap();
+        let again = user.send(&path, &sent).await.expect(303).header("location").unwrap();
+        assert_eq!(again, format!("{here}?done=hook-rotated-before"));
+        let page = user.get(&again).await.expect(200).text();
+        assert!(page.contains("was rotated once") && !page.contains(&new), "{page}");
+        // Whoever has not seen that it was rotated is asked.
+        let asked = root.send(&path, &stale).await.expect(409).text();
+        assert!(asked.contains("It was changed since this form was opened"), "{asked}");
+        assert!(asked.contains("Old secret until: "), "{asked}");
+        assert!(asked.contains("another rotation ends it at once"), "{asked}");
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "delivered", 1).await;
+        let got = hooks.world.upstream.requests().await;
+        assert!(signed_with(&got[0], SECRET) && signed_with(&got[0], &new), "both still sign");
+
+        // The button ends the secret that the page showed, and no later one.
+        let note = between(&user.get(&here).await.text(), "id=\"old-secret\"", "</form>").unwrap();
+        assert!(note.contains("still signs"), "{note}");
+        let end = between(&note, "action=\"", "\"").unwrap().replace("&amp;", "&");
+        user.send(&end.replace("of=", "of=1"), "").await.expect(409);
+        let to = user.send(&end, "").await.expect(303).header("location").unwrap();
+        let page = user.get(&to).await.expect(200).text();
+        assert!(page.contains("The old secret has ended") && !page.contains("id=\"old-secret\""));
+        hooks.ended(&[endpoint]).await;
+        hooks.wait(endpoint, "delivered", 2).await;
+        let got = hooks.world.upstream.requests().await;
+        assert!(!signed_with(&got[1], SECRET) && signed_with(&got[1], &new));
+        user.lang = "zh";
+        let page = user.get(&path).await.expect(200).text();
+        assert!(page.contains("现在的密钥再签名一天"), "{page}");
+        let journal = root.get("/console/actions").await.expect(200).text();
+        assert!(journal.contains("ended the old secret of the webhook"), "{journal}");
+
+        let eve = hooks.world.payer(0).await;
+        let eve = name_of(&hooks.world, eve.id).await;
+        let eve = Browser::login(server, &eve, "correct horse 42").await;
+        eve.get(&path).await.expect(404);
+        eve.send(&path, &sent).await.expect(404);
+        eve.send(&format!("{here}/end-old"), "").await.expect(404);
         hooks.world.close().await;
     }
 

@@ -9,7 +9,7 @@ mod write;
 pub use delivery::{DeliveryView, deliveries, of_task, redeliver, test};
 pub use input::{WebhookInput, read_secret};
 pub use submission::{renew_submission_secret, submissions};
-pub use write::{WebhookShown, create, delete, rotate, set_status, update};
+pub use write::{WebhookShown, create, delete, end_old_secret, rotate, set_status, update};
 
 use crate::ops::user;
 use crate::page::{Page, PageRequest, Query, Where};
@@ -45,7 +45,7 @@ pub struct WebhookView {
     pub updated_at: i64,
 }
 
-fn view(row: &Row) -> Result<WebhookView, StoreError> {
+fn view(row: &Row, now: UnixMs) -> Result<WebhookView, StoreError> {
     let events: String = row.get("events")?;
     let until: Option<UnixMs> = row.get("previous_until")?;
     Ok(WebhookView {
@@ -55,7 +55,7 @@ fn view(row: &Row) -> Result<WebhookView, StoreError> {
         events: events.split(',').filter(|e| !e.is_empty()).map(str::to_owned).collect(),
         status: row.get("status")?,
         disabled_reason: row.get("disabled_reason")?,
-        previous_until: until.map(exact::seconds),
+        previous_until: until.filter(|until| *until > now).map(exact::seconds),
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
     })
@@ -78,6 +78,8 @@ pub async fn list(
         conditions.with("user_id = ?", whose(actor, query)?);
     }
     conditions.with_some("status = ?", query.number::<i64>("status")?);
+    let now = state.clock.now();
+    let view = |row: &Row| view(row, now);
     conditions.page(&state.db, (COLUMNS, "webhook_endpoints", "id"), page, view).await
 }
 
@@ -88,7 +90,8 @@ pub async fn list(
 pub async fn get(state: &AdminState, actor: &Actor, id: i64) -> Result<WebhookView, AdminError> {
     let sql = format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = $1");
     let rows = state.db.read(&sql, &[id.into()]).await?;
-    let found = rows.first().map(view).transpose()?;
+    let now = state.clock.now();
+    let found = rows.first().map(|row| view(row, now)).transpose()?;
     // Another user's endpoint looks like none, so that ids cannot be probed.
     found.filter(|endpoint| actor.owns(endpoint.user_id)).ok_or_else(not_found)
 }

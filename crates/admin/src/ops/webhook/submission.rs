@@ -48,5 +48,6 @@ pub async fn renew_submission_secret(
 async fn find(state: &AdminState, owner: UserId) -> Result<WebhookView, AdminError> {
     let sql = format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE user_id = $1 AND url = ''");
     let rows = state.db.read(&sql, &[owner.into()]).await?;
-    rows.first().map(view).transpose()?.ok_or_else(not_found)
+    let now = state.clock.now();
+    rows.first().map(|row| view(row, now)).transpose()?.ok_or_else(not_found)
 }

@@ -183,6 +183,32 @@ pub async fn rotate(
     Ok(WebhookShown { endpoint: get(state, actor, id).await?, secret })
 }
 
+/// Ends the secret before the last rotation now: it signs nothing more. Where it does not any more
+/// nothing changes.
+///
+/// # Errors
+/// When the endpoint isn't there or isn't the actor's, or the database fails.
+pub async fn end_old_secret(
+    state: &AdminState,
+    actor: &Actor,
+    id: i64,
+) -> Result<WebhookView, AdminError> {
+    let before = reached(state, actor, id).await?;
+    if before.previous_until.is_none() {
+        return Ok(before);
+    }
+    let statement = Statement::new(
+        "UPDATE webhook_endpoints SET previous_secret_sealed = NULL, previous_until = NULL, \
+         updated_at = $1 WHERE id = $2",
+        vec![state.clock.now().into(), id.into()],
+    )
+    .expecting(1);
+    let told = ("webhook.end_old_secret", format!("结束回调地址 #{id} 的旧密钥"));
+    let details = json!({ "target_user_id": before.user_id, "webhook_id": id });
+    write(state, actor, vec![statement], told, details).await?;
+    get(state, actor, id).await
+}
+
 pub(super) fn given_or_new(given: Option<Secret>) -> Result<Secret, StoreError> {
     given.map_or_else(webhooks::new_secret, Ok)
 }

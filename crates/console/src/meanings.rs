@@ -47,6 +47,12 @@ const MEANINGS: &[(&str, &str)] = &[
         "类型名, 或同类服务使用的编号; `spent` 为结算与退款; 0 和 `all` 表示任意。",
     ),
     (
+        "Actions of the admin journal of one kind: `refused`, `logins`, `money`, \
+         `users`, `keys`, `channels`, `protocols`, `prices`, `settings`, `tasks` or `webhooks`.",
+        "某一类操作记录: `refused`, `logins`, `money`, `users`, `keys`, `channels`, `protocols`, \
+         `prices`, `settings`, `tasks` 或 `webhooks`。",
+    ),
+    (
         "Address; empty: that of `X-Webhook-Url` of each submission.",
         "地址; 空: 每次提交的 `X-Webhook-Url`。",
     ),
@@ -89,6 +95,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("Charged calls.", "计费调用数。"),
     ("Consumed.", "已消耗。"),
+    (
+        "Deliveries that wait for another try because one failed; counted among the first 1000 \
+         that wait.",
+        "失败后等待重试的投递数, 只在最先到期的 1000 条中计数。",
+    ),
     ("Details: price, usage, reason.", "细节: 价格、用量、原因。"),
     ("Effect on the balance.", "对余额的影响。"),
     ("Effect on what the user has spent.", "对用户已消耗额度的影响。"),
@@ -106,6 +117,11 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "Enabled channels that the node that answers pauses now, because they fail; at most 50.",
         "已启用, 但应答的节点因其失败而暂停的渠道, 最多 50 个。",
+    ),
+    (
+        "Enabled webhooks that nothing reaches: of their last 10 deliveries none arrived, after 3 \
+         tries at least.",
+        "启用但收不到通知的回调: 最近 10 次投递无一送达, 且至少尝试过 3 次。",
     ),
     ("Every broken rule, with its row.", "每条不符的规则及其对象。"),
     ("Every row that was named, by number.", "所列的每一行, 按编号。"),
@@ -523,6 +539,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("This run of its process.", "该进程的本次运行。"),
     ("This run of the process.", "进程的本次运行。"),
+    (
+        "Those in this state, by its number, or `failing`.",
+        "该状态 (编号) 的, 或投递失败的 (`failing`)。",
+    ),
+    (
+        "Those in this state, by its number, or those that this node has `paused`.",
+        "该状态 (编号) 的, 或被本节点暂停的 (`paused`)。",
+    ),
     ("Those in this state, by its number.", "只看此状态 (编号) 的。"),
     ("Those of keys of this name.", "只看此名称的令牌的。"),
     ("Those of the call with this `X-Request-Id`.", "只看此 `X-Request-Id` 的调用的。"),

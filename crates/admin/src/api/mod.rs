@@ -522,7 +522,7 @@ fn webhooks() -> CallTable {
     let new = one::<WithSecret<'_>>("Create a webhook; its secret is shown this once");
     let new = new.takes_with(WebhookInput::read, &["url"]);
     let change = one::<WebhookView>("Change what is given of a webhook").takes(WebhookInput::read);
-    let list = page::<WebhookView>("Webhooks").asks(&["user_id:int", "status:int"]);
+    let list = page::<WebhookView>("Webhooks").asks(&["user_id:int", "status"]);
     let rotate = one::<WithSecret<'_>>("Rotate a secret").may_take(read_secret);
     let end_old = one::<WebhookView>("End the secret before the last rotation");
     let enable = one::<WebhookView>("Enable a webhook");

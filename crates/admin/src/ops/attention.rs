@@ -1,15 +1,14 @@
 //! What an administrator should look at now: open holds, unfinished tasks, what is off or fails.
 
 use crate::ops::audit::AuditFailure;
-use crate::ops::channel::{TrafficCounts, requests_of};
+use crate::ops::channel::{TrafficCounts, are_paused, requests_of, unasked};
+use crate::ops::webhook::FAILING;
 use crate::ops::{task, unpriced};
 use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota, UnixMs};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use store::Row;
 use store::sums::sum_of;
-use traffic::BreakerState;
 use utoipa::ToSchema;
 
 /// How far back calls that failed count, so that it follows soon once something was fixed.
@@ -31,6 +30,7 @@ const COUNTS: &str = "
        FROM users WHERE deleted_at IS NULL) AS users,
     (SELECT count(*) AS webhooks_off FROM webhook_endpoints
       WHERE url <> '' AND status = 2 AND disabled_reason <> '') AS webhooks,
+    (SELECT count(*) AS webhooks_failing FROM webhook_endpoints WHERE {FAILING}) AS failing,
     (SELECT min(next_at) AS asked_next FROM task_lanes) AS lanes,
     (SELECT count(*) AS nodes FROM nodes WHERE lease_until > $1) AS nodes";
 
@@ -64,6 +64,9 @@ pub struct Attention {
     pub undecided_held: Quota,
     /// Webhooks that were disabled because they failed.
     pub webhooks_off: i64,
+    /// Enabled webhooks that nothing reaches: of their last 10 deliveries none arrived, after 3
+    /// tries at least.
+    pub webhooks_failing: i64,
     /// Channels that serve.
     pub channels_on: i64,
     /// Users there are.
@@ -124,7 +127,8 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         "SELECT * FROM
              (SELECT count(*) AS open_holds, {held} AS held FROM holds) AS holds,
              (SELECT count(*) AS undecided_tasks, {of_tasks} AS undecided_held
-                FROM tasks WHERE {undecided}) AS undecided, {COUNTS}"
+                FROM tasks WHERE {undecided}) AS undecided, {}",
+        COUNTS.replace("{FAILING}", FAILING)
     );
     let now = state.clock.now();
     let rows = state.db.search(&sql, &[now.into()]).await?;
@@ -156,6 +160,7 @@ pub async fn now(state: &AdminState, actor: &Actor) -> Result<Attention, AdminEr
         undecided_tasks: counts.get("undecided_tasks")?,
         undecided_held: counts.get("undecided_held")?,
         webhooks_off: counts.get("webhooks_off")?,
+        webhooks_failing: counts.get("webhooks_failing")?,
         channels_on: counts.get("channels_on")?,
         users: counts.get("users")?,
         users_below_zero: counts.get("users_below_zero")?,
@@ -184,21 +189,11 @@ struct Pauses {
 
 async fn pauses(state: &AdminState) -> Result<Pauses, AdminError> {
     let mut pauses = Pauses::default();
-    let Some(traffic) = &state.traffic else { return Ok(pauses) };
-    let called = traffic.channels();
-    let reasons = called.iter().filter_map(|channel| match channel.account() {
-        Some(why) => Some((channel.id, Some(why))),
-        None => (channel.breaker().0 == BreakerState::Open).then_some((channel.id, None)),
-    });
-    let mut reasons: BTreeMap<ChannelId, Option<String>> = reasons.collect();
+    let mut reasons = unasked(state);
     if reasons.is_empty() {
         return Ok(pauses);
     }
-    // Numbers: they can't be anything but digits. Without `auto_ban` neither pauses a channel.
-    let list = reasons.keys().map(|id| id.0.to_string()).collect::<Vec<_>>().join(", ");
-    let sql = format!(
-        "SELECT id, name FROM channels WHERE status = 1 AND auto_ban AND id IN ({list}) ORDER BY id"
-    );
+    let sql = format!("SELECT id, name FROM channels WHERE {} ORDER BY id", are_paused(state));
     for row in state.db.read(&sql, &[]).await? {
         let (id, name): (i64, String) = (row.get("id")?, row.get("name")?);
         match reasons.remove(&ChannelId(id)).flatten() {

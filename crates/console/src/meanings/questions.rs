@@ -139,6 +139,14 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("What to do; empty when there is nothing to do.", "如何处理; 无需处理时为空。"),
     ("What was charged for calls through it.", "经由它的调用的费用。"),
     ("What was counted by the reply, in meters.", "按应答计量的各项数值。"),
+    (
+        "What was done to the user of this name, or to what is theirs.",
+        "对该名称的用户或其所有物的操作。",
+    ),
+    (
+        "What was done to the user of this number, or to what is theirs.",
+        "对该编号的用户或其所有物的操作。",
+    ),
     ("What was found.", "检查结果。"),
     ("What was held for the call or task.", "该调用或任务的预扣。"),
     ("What was left at its end, or now.", "期末 (或现在) 的余额。"),
@@ -195,6 +203,10 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("When nobody sets it.", "默认值。"),
     ("When something about it last changed.", "最近变化的时间。"),
     ("When something about the task last changed.", "任务最近变化的时间。"),
+    (
+        "When that was last tried, or made where it was not tried yet.",
+        "它最近一次尝试的时间; 尚未尝试时为创建时间。",
+    ),
     ("When the check began, in seconds since 1970.", "核对开始的时间, Unix 秒。"),
     (
         "When the key ends, in seconds since 1970; of one that never ends, in 2100.",
@@ -218,6 +230,11 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("When; 0: not yet.", "时间; 0: 尚未。"),
     ("Where it stands.", "当前状态。"),
     ("Where its facts come from.", "资料来源。"),
+    (
+        "Where its newest delivery stands: `pending`, `delivered` or `failed`; null: there is \
+         none.",
+        "最近一次投递的状态: `pending`, `delivered` 或 `failed`; null: 没有投递。",
+    ),
     ("Where to.", "投递地址。"),
     ("Whether a key is set.", "是否已设置密钥。"),
     ("Whether every rule holds.", "是否全部相符。"),

@@ -30,6 +30,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         ("1", lang.say("启用", "On")),
         ("2", lang.say("禁用", "Off")),
         ("3", lang.say("自动禁用", "Off: failed")),
+        ("paused", lang.say("启用, 但本节点暂停", "On, paused on this node")),
     ];
     let body = html! {
         (filters(&visit, html! {

@@ -124,7 +124,7 @@ impl Needs {
                 "另有 {unnamed} 个渠道的上游账户失效",
                 "{unnamed} more have a broken account"
             );
-            let to = ("/console/channels?status=1", lang.say("查看全部", "See all"));
+            let to = ("/console/channels?status=paused", lang.say("查看全部", "See all"));
             self.row("bad", lang.say("渠道暂停", "Channels paused"), &words, to);
         }
         for channel in &attention.breakers_open {
@@ -143,7 +143,7 @@ impl Needs {
                 "另有 {unnamed} 个渠道熔断中",
                 "the breakers of {unnamed} more are open"
             );
-            let to = ("/console/channels?status=1", lang.say("查看全部", "See all"));
+            let to = ("/console/channels?status=paused", lang.say("查看全部", "See all"));
             self.row("bad", lang.say("熔断", "Breakers open"), &words, to);
         }
     }
@@ -180,6 +180,20 @@ impl Needs {
             );
             let to = ("/console/prices?show=unpriced", lang.say("定价", "Set prices"));
             self.row("wait", lang.say("未定价", "No price"), &words, to);
+        }
+        if attention.webhooks_failing > 0 {
+            let words = match attention.webhooks_failing {
+                1 => lang
+                    .say("1 个启用的回调: 最近的投递都失败", "nothing reaches 1 that is enabled")
+                    .to_owned(),
+                number => tell!(
+                    lang,
+                    "{number} 个启用的回调: 最近的投递都失败",
+                    "nothing reaches {number} that are enabled"
+                ),
+            };
+            let to = ("/console/webhooks?status=failing", lang.say("查看", "Open"));
+            self.row("wait", lang.say("回调失败", "Webhooks fail"), &words, to);
         }
         if attention.webhooks_off > 0 {
             let number = attention.webhooks_off;

@@ -37,7 +37,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         false => BTreeMap::new(),
     };
     let of_user = users::of_user(&visit).await?;
-    let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
+    let states = [
+        ("1", lang.say("启用", "On")),
+        ("2", lang.say("禁用", "Off")),
+        ("failing", lang.say("启用, 但投递失败", "On, and failing")),
+    ];
     let new = users::new_of_user(&visit, "/console/webhooks/new");
     let row = |endpoint: &WebhookView| {
         html! {
@@ -55,6 +59,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 }
                 td.hide { @if endpoint.events.is_empty() { (lang.say("全部", "all")) }
                     @else { (endpoint.events.join(", ")) } }
+                (last_cells(lang, endpoint))
                 td.wrap.bad { (notes::code(lang, &endpoint.disabled_reason)) }
             }
         }
@@ -77,6 +82,11 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                             th { (lang.say("状态", "State")) }
                             @if visit.is_admin() { th.hide { (lang.say("用户", "User")) } }
                             th.hide { (lang.say("事件", "Events")) }
+                            th.hide { (lang.say("最近投递", "Last delivery")) }
+                            th.num.hide title=(lang.say("失败后等待重试的投递",
+                                "deliveries that wait for another try")) {
+                                (lang.say("重试中", "Failing"))
+                            }
                             th.hide { (lang.say("停用原因", "Why it is off")) }
                         } }
                         tbody { @for endpoint in &page.items { (row(endpoint)) } }
@@ -91,6 +101,19 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         a.button.primary href=(new) { (lang.say("新建回调", "New webhook")) }
     };
     Ok(ShellPage::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
+}
+
+/// Where the newest delivery stands, and since when; how many wait after a failure.
+fn last_cells(lang: Lang, endpoint: &WebhookView) -> Markup {
+    html! {
+        td.hide {
+            @match endpoint.last_delivery_state.as_deref().zip(endpoint.last_delivery_at) {
+                Some((state, at)) => { (delivery_state(lang, state)) " " (show::ago(at)) }
+                None => span.muted { (show::NOTHING) },
+            }
+        }
+        td.num.hide.bad[endpoint.failing > 0] { (show::count(endpoint.failing)) }
+    }
 }
 
 /// `GET /console/webhooks/{id}`

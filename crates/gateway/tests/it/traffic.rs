@@ -106,6 +106,14 @@ on_both_databases! {
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let list = root.get("/console/channels").await.expect(200).text();
         assert!(list.contains("Paused: account") && list.contains("Breaker open"), "{list}");
+        let well = world.channel(&["well"], json!({})).await;
+        let list = world.admin().get("/api/channel?status=paused").await;
+        let ids: Vec<_> = list.as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+        assert_eq!(ids, [json!(paused), json!(sick)]);
+        let list = root.get("/console/channels?status=paused").await.expect(200).text();
+        for (id, is_paused) in [(paused, true), (sick, true), (well, false)] {
+            assert_eq!(list.contains(&format!("<tr id=\"channel-{id}\">")), is_paused, "{list}");
+        }
         let page = root.get(&format!("/console/channels/{paused}")).await.expect(200).text();
         assert!(page.contains("You exceeded it") && !page.contains("up-key"), "{page}");
         let page = root.get("/console").await.expect(200).text();
@@ -115,6 +123,8 @@ on_both_databases! {
         let off = json!({"id": paused, "auto_ban": false});
         let shown = world.admin().put("/api/channel", &off).await["live"].clone();
         assert_eq!((&shown["breaker"], &shown["pause_reason"]), (&json!("closed"), &json!(null)));
+        let list = world.admin().get("/api/channel?status=paused").await;
+        assert_eq!((list.as_array().unwrap().len(), &list[0]["id"]), (1, &json!(sick)));
         world.close().await;
     }
 }

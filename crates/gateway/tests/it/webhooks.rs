@@ -341,6 +341,59 @@ on_both_databases! {
         hooks.world.close().await;
     }
 
+    async fn an_endpoint_that_nothing_reaches_needs_a_look(db: TestDb) {
+        let hooks = Hooks::open(db).await;
+        hooks.world.upstream.on("/fails", Reply::new(500));
+        hooks.world.upstream.on("/works", Reply::new(204));
+        let (fails, works) = (hooks.endpoint("/fails").await, hooks.endpoint("/works").await);
+        let admin = hooks.world.admin();
+        let root = Browser::login(&hooks.world.server, "root", ROOT_PASSWORD).await;
+        let shown = admin.get(&format!("/api/webhook/{fails}")).await;
+        let last = (&shown["last_delivery_state"], &shown["last_delivery_at"], &shown["failing"]);
+        assert_eq!(last, (&json!(null), &json!(null), &json!(0)));
+        hooks.ended(&[works, fails]).await;
+        hooks.wait(works, "delivered", 1).await;
+        for attempt in 1..=3 {
+            hooks.wait_for_try(fails, attempt, Some(500)).await;
+            let told = admin.get("/api/attention").await["webhooks_failing"].clone();
+            assert_eq!(told, json!(i64::from(attempt == 3)), "after {attempt} tries");
+            if attempt < 3 {
+                hooks.hurry().await;
+            }
+        }
+        let shown = admin.get(&format!("/api/webhook/{fails}")).await;
+        assert_eq!(shown["last_delivery_state"], "pending");
+        assert!(shown["last_delivery_at"].is_i64() && shown["failing"] == 1, "{shown}");
+        // A script that sends back what it was shown changes nothing.
+        admin.put(&format!("/api/webhook/{fails}"), &shown).await;
+        let list = admin.get("/api/webhook?status=failing").await;
+        assert_eq!((list.as_array().unwrap().len(), &list[0]["id"]), (1, &json!(fails)));
+
+        let page = root.get("/console").await.expect(200).text();
+        assert!(page.contains("nothing reaches 1 that is enabled"), "{page}");
+        assert!(page.contains("href=\"/console/webhooks?status=failing\""), "{page}");
+        let list = root.get("/console/webhooks").await.expect(200).text();
+        assert!(list.contains("Last delivery") && list.contains("delivered"), "{list}");
+        let list = root.get("/console/webhooks?status=failing").await.expect(200).text();
+        assert!(list.contains("/fails") && !list.contains("/works"), "{list}");
+
+        hooks.world.upstream.on("/fails", Reply::new(204));
+        hooks.hurry().await;
+        hooks.wait(fails, "delivered", 1).await;
+        assert_eq!(admin.get("/api/attention").await["webhooks_failing"], 0);
+        let list = admin.get("/api/webhook?status=failing").await;
+        assert!(list.as_array().unwrap().is_empty(), "{list}");
+        // One that is off needs no look of this kind: it has its own.
+        let off = format!("UPDATE webhook_deliveries SET state = 'failed',
+            last_error = 'status_500',
+            attempts = 11 WHERE endpoint_id = {fails}");
+        hooks.world.db.execute(&off).await;
+        assert_eq!(admin.get("/api/attention").await["webhooks_failing"], 1, "given up");
+        admin.post(&format!("/api/webhook/{fails}/disable"), &json!({})).await;
+        assert_eq!(admin.get("/api/attention").await["webhooks_failing"], 0);
+        hooks.world.close().await;
+    }
+
     async fn gone_ends_an_endpoint(db: TestDb) {
         let hooks = Hooks::open(db).await;
         hooks.world.upstream.on("/hook", Reply::new(410));

@@ -625,7 +625,10 @@ CREATE TABLE webhook_deliveries (
 -- By endpoint first: however many rows wait for one endpoint, the others' are found beside them.
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, due_at)
     WHERE state = 'pending';
-CREATE INDEX webhook_deliveries_user ON webhook_deliveries (user_id, id);
+CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (endpoint_id, id);
+-- What failed: next to nothing where endpoints work.
+CREATE INDEX webhook_deliveries_failing ON webhook_deliveries (endpoint_id)
+    WHERE last_error <> '' AND state <> 'delivered';
 CREATE INDEX webhook_deliveries_without_task ON webhook_deliveries (created_at)
     WHERE event IN ('balance.low', 'webhook.test');
 

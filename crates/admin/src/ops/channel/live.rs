@@ -3,7 +3,7 @@
 use crate::{Actor, AdminError, AdminState, Query, exact};
 use domain::ChannelId;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use store::nodes;
 use traffic::{
     BreakerState, CallCounts, ChannelTraffic, MAX_MINUTES, MinuteCounts, Traffic, TrafficMeter,
@@ -305,5 +305,27 @@ fn counts(counts: CallCounts) -> TrafficCounts {
         p50_ms: counts.p50_ms,
         p95_ms: counts.p95_ms,
         failures: failures.map(|(code, calls)| FailureCount { code, calls }).collect(),
+    }
+}
+
+/// Channels that this node asks for nothing, and why where it is their account.
+pub(in crate::ops) fn unasked(state: &AdminState) -> BTreeMap<ChannelId, Option<String>> {
+    let Some(traffic) = &state.traffic else { return BTreeMap::new() };
+    let called = traffic.channels();
+    let reasons = called.iter().filter_map(|channel| match channel.account() {
+        Some(why) => Some((channel.id, Some(why))),
+        None => (channel.breaker().0 == BreakerState::Open).then_some((channel.id, None)),
+    });
+    reasons.collect()
+}
+
+/// The condition of enabled channels that this node asks for nothing: their breaker is open, or
+/// their account is broken.
+pub(in crate::ops) fn are_paused(state: &AdminState) -> String {
+    let ids: Vec<String> = unasked(state).keys().map(|id| id.0.to_string()).collect();
+    match ids.is_empty() {
+        true => "1 = 0".to_owned(),
+        // Numbers: they can't be anything but digits. Without `auto_ban` neither pauses a channel.
+        false => format!("status = 1 AND auto_ban AND id IN ({})", ids.join(", ")),
     }
 }

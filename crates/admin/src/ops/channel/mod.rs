@@ -16,6 +16,7 @@ pub use live::{
     BreakerView, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic, TrafficCounts,
     TrafficMinute, live, minutes_of, minutes_of_requests, read_minutes, requests_of,
 };
+pub(super) use live::{are_paused, unasked};
 pub use probe::{Probe, ProbeCost, ProbeRequest, UpstreamModels, probe, upstream_models};
 pub use reach::{ChannelReach, GroupReach, ModelReach, reach};
 pub use setting::SettingInput;
@@ -203,6 +204,8 @@ pub struct ChannelFilter {
     pub r#type: Option<i64>,
     /// 1, 2 or 3.
     pub status: Option<i64>,
+    /// Enabled, and this node asks it for nothing: its breaker is open, or its account is broken.
+    pub is_paused: bool,
     /// Serves this group.
     pub group: Option<String>,
     /// Serves this model.
@@ -238,9 +241,10 @@ impl ChannelFilter {
                 Some("enabled") => Some(1),
                 Some("disabled") => Some(2),
                 // Similar servers say -1 or "all" for any.
-                Some("all" | "-1") => None,
+                Some("all" | "-1" | "paused") => None,
                 _ => query.number("status")?,
             },
+            is_paused: query.text("status") == Some("paused"),
             group: owned("group"),
             model: owned("model"),
             tag: owned("tag"),
@@ -323,6 +327,9 @@ pub async fn rows(
     }
     conditions.with_some("type = ?", filter.r#type);
     conditions.with_some("status = ?", filter.status);
+    if filter.is_paused {
+        conditions.fixed(&are_paused(state));
+    }
     conditions.with_some("tag = ?", filter.tag.as_deref());
     conditions.with_some(&listed("groups"), filter.group.as_deref().map(among));
     if let Some(model) = &filter.model {

@@ -11,7 +11,16 @@ const MAX_URL_CHARS: usize = 2048;
 /// Events that an endpoint can subscribe to.
 const EVENTS: [&str; 3] = ["task.completed", "task.failed", "balance.low"];
 /// Fields that responses show; ignored in requests.
-const IGNORED: &[&str] = &["id", "disabled_reason", "previous_until", "created_at", "updated_at"];
+const IGNORED: &[&str] = &[
+    "id",
+    "disabled_reason",
+    "previous_until",
+    "created_at",
+    "updated_at",
+    "last_delivery_state",
+    "last_delivery_at",
+    "failing",
+];
 
 /// Fields of an endpoint as given: what is `None` stays as it is, or gets its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

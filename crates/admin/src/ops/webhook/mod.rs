@@ -19,8 +19,30 @@ use serde::Serialize;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
+/// The newest delivery, and how many wait after a try that failed: among the first thousand that
+/// wait. Each is found by an index.
 const COLUMNS: &str = "id, user_id, url, events, status, disabled_reason, previous_until, \
-     created_at, updated_at";
+     created_at, updated_at, \
+     (SELECT d.state FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id \
+      ORDER BY d.id DESC LIMIT 1) AS last_state, \
+     (SELECT coalesce(d.attempted_at, d.created_at) FROM webhook_deliveries d \
+      WHERE d.endpoint_id = webhook_endpoints.id ORDER BY d.id DESC LIMIT 1) AS last_at, \
+     (SELECT count(*) FROM (SELECT d.last_error FROM webhook_deliveries d \
+      WHERE d.endpoint_id = webhook_endpoints.id AND d.state = 'pending' \
+      ORDER BY d.due_at LIMIT 1000) AS waiting WHERE last_error <> '') AS failing";
+
+/// An enabled endpoint with an address that nothing reaches: of its last 10 deliveries none
+/// arrived, after 3 tries at least. Endpoints without a failure are left out by an index.
+/// One probe each: as `EXISTS`, PostgreSQL might read all that ever failed instead.
+pub(super) const FAILING: &str = "url <> '' AND status = 1 AND (\
+         SELECT d.endpoint_id FROM webhook_deliveries d \
+         WHERE d.endpoint_id = webhook_endpoints.id \
+         AND d.last_error <> '' AND d.state <> 'delivered' LIMIT 1) IS NOT NULL \
+     AND (SELECT sum(CASE WHEN state = 'delivered' THEN -1000 WHEN last_error <> '' THEN attempts \
+              ELSE 0 END) \
+          FROM (SELECT d.state, d.last_error, d.attempts FROM webhook_deliveries d \
+                WHERE d.endpoint_id = webhook_endpoints.id ORDER BY d.id DESC LIMIT 10) AS newest) \
+         >= 3";
 
 /// An endpoint as answers show it: never its secret.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -43,6 +65,13 @@ pub struct WebhookView {
     pub created_at: i64,
     /// When it was last edited.
     pub updated_at: i64,
+    /// Where its newest delivery stands: `pending`, `delivered` or `failed`; null: there is none.
+    pub last_delivery_state: Option<String>,
+    /// When that was last tried, or made where it was not tried yet.
+    pub last_delivery_at: Option<i64>,
+    /// Deliveries that wait for another try because one failed; counted among the first 1000 that
+    /// wait.
+    pub failing: i64,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<WebhookView, StoreError> {
@@ -58,11 +87,14 @@ fn view(row: &Row, now: UnixMs) -> Result<WebhookView, StoreError> {
         previous_until: until.filter(|until| *until > now).map(exact::seconds),
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
+        last_delivery_state: row.get("last_state")?,
+        last_delivery_at: row.get::<Option<UnixMs>>("last_at")?.map(exact::seconds),
+        failing: row.get("failing")?,
     })
 }
 
 /// A page of endpoints: an administrator's filter `user_id` names whose, users see their own.
-/// Filter `status`.
+/// Filter `status`: 1, 2, or `failing`.
 ///
 /// # Errors
 /// When a filter can't be read, or the database fails.
@@ -77,7 +109,10 @@ pub async fn list(
     if query.text("user_id").is_some() || !actor.is_admin() {
         conditions.with("user_id = ?", whose(actor, query)?);
     }
-    conditions.with_some("status = ?", query.number::<i64>("status")?);
+    match query.text("status") {
+        Some("failing") => conditions.fixed(FAILING),
+        _ => conditions.with_some("status = ?", query.number::<i64>("status")?),
+    }
     let now = state.clock.now();
     let view = |row: &Row| view(row, now);
     conditions.page(&state.db, (COLUMNS, "webhook_endpoints", "id"), page, view).await

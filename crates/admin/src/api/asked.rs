@@ -101,6 +101,10 @@ fn of_its_own(path: &str, name: &str) -> &'static str {
 
 const PATH_OF_TEST: &str = "Path of the call; left out: the one that costs least.";
 
+const ACTION_KINDS: &str = "Actions of the admin journal of one kind: `refused`, `logins`, \
+    `money`, `users`, `keys`, `channels`, `protocols`, `prices`, `settings`, `tasks` or \
+    `webhooks`.";
+
 /// What a parameter of an address means.
 pub(super) fn of_parameter(path: &str, param: &Param) -> &'static str {
     let name = param.name.as_str();
@@ -114,6 +118,10 @@ pub(super) fn of_parameter(path: &str, param: &Param) -> &'static str {
         ("/api/user" | "/api/user/search", "username") => "The one of this name alone.",
         (path, "status") if path.starts_with("/api/task") => {
             "Those with this status, or with all that are `unfinished` or `undecided`."
+        }
+        ("/api/webhook", "status") => "Those in this state, by its number, or `failing`.",
+        ("/api/channel" | "/api/channel/search", "status") => {
+            "Those in this state, by its number, or those that this node has `paused`."
         }
         (path, "type") if path.starts_with("/api/channel") => "52.",
         (path, "user_id") if path == "/api/statement" || path.ends_with("/submission-secret") => {
@@ -151,6 +159,7 @@ fn of_filter(param: &Param) -> &'static str {
         "format" => "`csv`: a table for a spreadsheet, and no envelope.",
         "group" => "Those of this group.",
         "hold" => "The one of its calls that has this hold.",
+        "kind" => ACTION_KINDS,
         "limit" => "The most lines.",
         "lot" => "Those of the lot with this reference.",
         "minutes" => "Over how many minutes the sums are: from 1 to 180; 60 unless it is said.",
@@ -168,6 +177,8 @@ fn of_filter(param: &Param) -> &'static str {
         "state" => "Those that are `pending`, `delivered` or `failed`.",
         "status" => "Those in this state, by its number.",
         "tag" => "Those with this tag.",
+        "target_user_id" => "What was done to the user of this number, or to what is theirs.",
+        "target_username" => "What was done to the user of this name, or to what is theirs.",
         "task_id" => "The one with this id at its upstream.",
         "token" => "The same as `token_name`.",
         "token_id" => "Those of the key of this number.",

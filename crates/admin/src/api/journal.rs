@@ -39,13 +39,13 @@ pub(super) async fn actions(
     QueryParams(query): QueryParams,
 ) -> ApiResult {
     let page = PageRequest::read(&query, PAGE_SIZE)?;
-    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::read(&query)? };
+    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::of_lines(&query)? };
     many(log::list(&state, &actor, false, &filter, page).await?)
 }
 
 async fn listed(state: &AdminState, actor: &Actor, own: bool, query: &Query) -> ApiResult {
     let page = PageRequest::read(query, PAGE_SIZE)?;
-    many(log::list(state, actor, own, &LogFilter::read(query)?, page).await?)
+    many(log::list(state, actor, own, &LogFilter::of_lines(query)?, page).await?)
 }
 
 /// Calls without a charge, as this node remembers them.
@@ -113,7 +113,7 @@ async fn exported(state: &AdminState, actor: &Actor, own: bool, query: &Query) -
     if !share.grow_to(EXPORT_BYTES) {
         return Err(ApiFailure(std::sync::Arc::new(overloaded())));
     }
-    let mut export = Export::begin(state, actor, own, LogFilter::read(query)?, query).await?;
+    let mut export = Export::begin(state, actor, own, LogFilter::of_lines(query)?, query).await?;
     // An immediate failure gets its own status; a later one breaks off the body, so that a partial
     // export is not mistaken for a complete one.
     let first = export.piece().await?.unwrap_or_default();

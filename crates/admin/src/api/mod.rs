@@ -120,7 +120,7 @@ fn admin_routes() -> CallTable {
         .get(
             "/api/log",
             journal::list,
-            page::<LogView>("The log, newest first").filters(LogFilter::read),
+            page::<LogView>("The log, newest first").filters(LogFilter::of_lines),
         )
         .get(
             "/api/log/recent",
@@ -135,7 +135,7 @@ fn admin_routes() -> CallTable {
         .get(
             "/api/log/export",
             journal::export,
-            csv("The log as CSV").filters(LogFilter::read).filters(export::limit),
+            csv("The log as CSV").filters(LogFilter::of_lines).filters(export::limit),
         )
         .get(
             "/api/statement",
@@ -160,7 +160,7 @@ fn admin_routes() -> CallTable {
         .get(
             "/api/audit/actions",
             journal::actions,
-            page::<LogView>(ACTIONS).filters(LogFilter::read),
+            page::<LogView>(ACTIONS).filters(LogFilter::of_lines),
         )
         .on(
             &[Put],
@@ -464,7 +464,7 @@ fn own_usage(table: CallTable) -> CallTable {
         .get(
             "/api/log/self",
             journal::list_own,
-            page::<LogView>("One's own log").filters(LogFilter::read),
+            page::<LogView>("One's own log").filters(LogFilter::of_lines),
         )
         .get(
             "/api/log/self/stat",
@@ -474,7 +474,7 @@ fn own_usage(table: CallTable) -> CallTable {
         .get(
             "/api/log/self/export",
             journal::export_own,
-            csv("One's own log as CSV").filters(LogFilter::read).filters(export::limit),
+            csv("One's own log as CSV").filters(LogFilter::of_lines).filters(export::limit),
         )
         .get(
             "/api/log/self/recent",

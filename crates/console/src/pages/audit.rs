@@ -2,15 +2,16 @@
 
 use super::for_admins;
 use super::log::export_address;
+use super::period::{self, LogPeriod};
 use crate::folds::folds;
 use crate::lang::{Lang, tell};
-use crate::parts::{self, BACKGROUND, action, filters, pager, typed};
+use crate::parts::{self, BACKGROUND, action, chosen, filters, pager, typed};
 use crate::shell::ShellPage;
 use crate::unfit::empty_or_unfit;
-use crate::visit::{Handled, Here, go_to};
+use crate::visit::{Handled, Here, Visit, go_to};
 use crate::{breaches, formula, show};
 use admin::ops::audit::{self, AuditRun};
-use admin::ops::log::{self, LogFilter, LogView};
+use admin::ops::log::{self, ACTION_KINDS, LogFilter, LogView};
 use maud::{Markup, html};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -127,14 +128,20 @@ fn report(lang: Lang, run: &AuditRun) -> Markup {
 pub(crate) async fn actions(Here(visit): Here) -> Handled {
     for_admins(&visit)?;
     let lang = visit.lang();
-    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::read(&visit.query())? };
+    let filter = LogFilter { r#type: Some("manage"), ..LogFilter::of_lines(&visit.query())? };
+    let filter = LogPeriod::read(&visit)?.of(filter);
     let request = visit.page_request()?;
     let page = log::list(&visit.state, &visit.actor, false, &filter, request).await?;
     let body = html! {
-        (filters(&visit, html! {
-            (typed(&visit, "username", lang.say("操作者", "Who")))
-            (typed(&visit, "channel_id", lang.say("渠道编号", "Channel number")))
-        }))
+        (action_filters(&visit))
+        @if visit.asked("kind") == "money" {
+            p.muted.small {
+                (lang.say("手工调整的余额见", "Balances that were moved by hand are in the log: "))
+                a href="/console/log?type=adjust" { (lang.say("日志中的调整", "adjustments")) }
+                (lang.say(" 和", " and "))
+                a href="/console/log?type=topup" { (lang.say("充值", "deposits")) }
+            }
+        }
         div #list {
             @if page.items.is_empty() {
                 (empty_or_unfit(&visit, lang.say("没有操作记录。", "Nothing was done."), None))
@@ -152,6 +159,41 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
     };
     let title = lang.say("操作记录", "Admin journal");
     Ok(ShellPage::new(title, "/console/actions").beside(beside).show(&visit, body))
+}
+
+fn action_filters(visit: &Visit) -> Markup {
+    let lang = visit.lang();
+    let kinds = ACTION_KINDS.map(|kind| (kind, kind_words(lang, kind)));
+    filters(
+        visit,
+        html! {
+            (chosen(visit, "kind", lang.say("全部操作", "All actions"), &kinds))
+            (typed(visit, "username", lang.say("操作者", "Who")))
+            @if visit.asked("target_user_id").is_empty() {
+                (typed(visit, "target_username", lang.say("对哪个用户", "Done to (user)")))
+            } @else {
+                (typed(visit, "target_user_id", lang.say("用户编号", "Done to (number)")))
+            }
+            (typed(visit, "channel_id", lang.say("渠道编号", "Channel number")))
+            (period::fields(visit))
+        },
+    )
+}
+
+fn kind_words(lang: Lang, kind: &str) -> &'static str {
+    match kind {
+        "refused" => lang.say("登录被拒", "Logins refused"),
+        "logins" => lang.say("登录", "Logins"),
+        "money" => lang.say("兑换码和任务处理", "Codes, and tasks decided"),
+        "users" => lang.say("用户", "Users"),
+        "keys" => lang.say("令牌", "Keys"),
+        "channels" => lang.say("渠道", "Channels"),
+        "protocols" => lang.say("协议", "Protocols"),
+        "prices" => lang.say("价格和分组", "Prices and groups"),
+        "settings" => lang.say("设置和公告", "Settings and notice"),
+        "tasks" => lang.say("任务查询", "Tasks read or asked again"),
+        _ => lang.say("回调", "Webhooks"),
+    }
 }
 
 /// Lines of the admin journal.

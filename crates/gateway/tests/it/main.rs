@@ -60,6 +60,7 @@ mod openai_things;
 mod openapi;
 mod own_api;
 mod pages;
+mod pages_actions;
 mod pages_api;
 mod pages_channels;
 mod pages_columns;

@@ -1,5 +1,6 @@
 //! Which lines of the log are meant.
 
+use super::ActionFilter;
 use crate::AdminError;
 use crate::page::{Query, Where};
 use domain::{ChannelId, KeyId, UnixMs, UserId};
@@ -54,6 +55,8 @@ pub struct LogFilter {
     pub end_at: Option<UnixMs>,
     /// Older than this line: the way through a log that is longer than pages reach.
     pub before_id: Option<i64>,
+    /// Of the admin journal: which actions.
+    pub actions: ActionFilter,
 }
 
 impl LogFilter {
@@ -63,6 +66,26 @@ impl LogFilter {
     /// When one of them means nothing.
     pub fn read(query: &Query) -> Result<Self, AdminError> {
         Ok(Self { before_id: query.number("before_id")?, ..Self::of_sums(query)? })
+    }
+
+    /// The same, and which actions of the admin journal: where they are named, no other lines.
+    ///
+    /// # Errors
+    /// When one of them means nothing, or an action of another type is asked for.
+    pub fn of_lines(query: &Query) -> Result<Self, AdminError> {
+        let (filter, actions) = (Self::read(query)?, ActionFilter::read(query)?);
+        if actions.is_any() {
+            return Ok(filter);
+        }
+        if filter.r#type.is_some_and(|word| word != "manage") {
+            let en = "must be manage: kind and target_user_id are of the admin journal";
+            return Err(AdminError::field(
+                "type",
+                "必须是 manage: kind 和 target_user_id 只用于操作记录",
+                en,
+            ));
+        }
+        Ok(Self { r#type: Some("manage"), actions, ..filter })
     }
 
     /// Reads the filters of an address alone: sums have no pages.
@@ -85,6 +108,7 @@ impl LogFilter {
             start_at: read_time(query, ["start_time", "start_timestamp"])?,
             end_at: read_time(query, ["end_time", "end_timestamp"])?,
             before_id: None,
+            actions: ActionFilter::default(),
         })
     }
 
@@ -176,6 +200,7 @@ impl LogFilter {
         conditions.with_some("created_at >= ?", self.start_at);
         conditions.with_some("created_at < ?", self.end_at);
         conditions.with_some("id < ?", self.before_id);
+        self.actions.narrow(&mut conditions);
         conditions
     }
 

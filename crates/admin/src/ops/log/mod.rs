@@ -1,5 +1,6 @@
 //! The log: the journal of money, and who did what.
 
+mod actions;
 pub mod balance;
 pub mod export;
 mod filter;
@@ -10,6 +11,7 @@ mod sums;
 pub mod usage;
 pub mod usage_table;
 
+pub use actions::{ACTION_KINDS, ActionFilter};
 pub(super) use filter::read_time;
 pub use filter::{LogFilter, SPENT};
 pub use lately::month_days;

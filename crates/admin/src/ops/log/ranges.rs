@@ -174,6 +174,8 @@ impl LogFilter {
             || self.end_at.is_some();
         match self.is_of_users(self_of) {
             _ if self.request_id.is_some() || self.token_name.is_some() => None,
+            // Indexes of their own lead to them.
+            _ if !self.actions.is_any() => None,
             // The newest lines of a user are found by the index.
             true => (of_some || page.page > 1).then(|| self.counts_of_users(self_of)),
             false => of_some.then(|| self.counts_of_blocks()),

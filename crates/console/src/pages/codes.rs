@@ -15,9 +15,11 @@ use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, PageReply, Path, Visit, done, go_to, step, switched};
 use admin::AdminError;
 use admin::ops::redemption::{self, LotRequest, OpenCodes, RedemptionInput, RedemptionView};
-use domain::RedemptionId;
+use admin::ops::user;
+use domain::{RedemptionId, UserId};
 use http::StatusCode;
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 use store::Secret;
 
 const ENTRY: &str = "/console/codes";
@@ -35,7 +37,10 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let page = redemption::list(&visit.state, &visit.query(), visit.page_request()?).await?;
     let lot = visit.asked("lot");
     let open = if lot.is_empty() { None } else { open_of(&visit, lot).await? };
-    let columns = columns(&visit);
+    let named = page.items.iter().flat_map(|code| [code.user_id, code.used_user_id]);
+    let named = named.filter(|id| id.0 > 0);
+    let names = user::names(&visit.state, &visit.actor, named).await?;
+    let columns = columns(&visit, &names);
     let states = [
         ("1", lang.say("未使用", "Open")),
         ("2", lang.say("禁用", "Off")),
@@ -180,8 +185,17 @@ fn state(lang: Lang, code: &RedemptionView) -> Markup {
 
 type CodeColumn<'a> = Column<'a, RedemptionView>;
 
-fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
+fn columns<'a>(
+    visit: &'a Visit,
+    names: &'a BTreeMap<UserId, String>,
+) -> Columns<'a, RedemptionView> {
     let lang = visit.lang();
+    let who = move |id: UserId| {
+        html! { @match names.get(&id) {
+            Some(name) => a href={ "/console/users/" (id.0) } title={ "#" (id.0) } { (name) },
+            None => { "#" (id.0) },
+        } }
+    };
     let all = vec![
         CodeColumn::tool(batch::tick_head(lang), move |code| {
             let name = format!("{} {}", code.name, code.key_hint);
@@ -209,6 +223,11 @@ fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
             html! { td { (show::ago(code.created_time)) } }
         })
         .wide(),
+        CodeColumn::new("maker", lang.say("生成者", "Made by"), move |code| {
+            html! { td { @if code.user_id.0 > 0 { (who(code.user_id)) }
+            @else { span.muted { (show::NOTHING) } } } }
+        })
+        .wide(),
         CodeColumn::new("ends", lang.say("到期", "Ends"), move |code| {
             html! { td {
                 @if code.expired_time == 0 { span.muted { (lang.say("永不", "never")) } }
@@ -216,9 +235,9 @@ fn columns(visit: &Visit) -> Columns<'_, RedemptionView> {
             } }
         })
         .wide(),
-        CodeColumn::new("redeemed", lang.say("兑换者", "Redeemed by"), |code| {
+        CodeColumn::new("redeemed", lang.say("兑换者", "Redeemed by"), move |code| {
             html! { td { @if code.used_user_id.0 > 0 {
-                a href={ "/console/users/" (code.used_user_id.0) } { "#" (code.used_user_id.0) }
+                (who(code.used_user_id))
                 span.muted { " · " (show::ago(code.redeemed_time)) }
             } @else { span.muted { (show::NOTHING) } } } }
         })

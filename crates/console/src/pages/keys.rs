@@ -127,6 +127,18 @@ fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
         .number()
         .wide()
         .falls("remain_quota"),
+        KeyColumn::new("left_today", lang.say("今日剩余", "Left today"), move |key| {
+            html! { td.num title=[limits(lang, key)] { @match key.spending.daily_left {
+                Some(left) => (show::amount_whole(left)),
+                None => span.muted { (show::NOTHING) },
+            } } }
+        })
+        .number()
+        .title(lang.say(
+            "每日限额的剩余; 单元格上有其他限额",
+            "of the daily limit; a cell says the other limits",
+        ))
+        .broad(),
         KeyColumn::new("last_used_at", lang.say("上次使用", "Last used"), move |key| {
             html! { td { @match key.last_used_at {
                 Some(at) => (show::at(at)),
@@ -173,6 +185,28 @@ fn named_columns<'a>(visit: &'a Visit, (names, beyond): Owners<'a>) -> Vec<KeyCo
     let owner = || KeyColumn::new("user", lang.say("用户", "User"), owner).wide();
     all.extend(visit.is_admin().then(owner));
     all
+}
+
+/// The limits of a key in words; none where it has none.
+fn limits(lang: Lang, key: &TokenView) -> Option<String> {
+    let spending = &key.spending;
+    let of = |limit: Option<Quota>, left: Option<Quota>, zh, en| {
+        let left = left.map(|left| tell!(lang, " (剩余 {})", " ({} left)", show::amount(left)));
+        limit.map(|limit| {
+            format!("{}: {}{}", lang.say(zh, en), show::amount(limit), left.unwrap_or_default())
+        })
+    };
+    let rate = |limit: Option<i64>, zh, en| {
+        limit.map(|limit| format!("{}: {}", lang.say(zh, en), show::count(limit)))
+    };
+    let all = [
+        of(spending.daily_limit, spending.daily_left, "每日限额", "Daily limit"),
+        of(spending.monthly_limit, spending.monthly_left, "每月限额", "Monthly limit"),
+        rate(key.rate_limit_rpm, "每分钟请求数", "Requests a minute"),
+        rate(key.rate_limit_tpm, "每分钟 Tokens", "Tokens a minute"),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(" · "))
 }
 
 fn name_of(lang: Lang, key: &TokenView) -> &str {

@@ -198,11 +198,12 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         None => Vec::new(),
     };
     let reaches = webhooks::is_reached(visit, task.user_id).await?;
-    let body = html! {
+    let content = html! {
         div.receipt { (facts(visit, &task, &of_others)) }
         (timeline(lang, &task))
         @if !task.request_id.is_empty() {
-            p { a href=(explain::address_of(&task.request_id, Some(task.uid.0))) {
+            p { a href=(explain::address_of(&task.request_id, Some(task.uid.0)))
+                title=(task.request_id) {
                 (lang.say("这笔费用的由来", "How this charge came about"))
             } }
         }
@@ -218,7 +219,25 @@ async fn page(visit: &Visit, id: &str, asked: bool) -> Handled {
         }
     };
     let title = tell!(lang, "任务 #{}", "Task #{}", task.id);
-    Ok(ShellPage::new(title, ENTRY).show(visit, body))
+    // A reply that was asked for is read once: what follows the task would not have it.
+    let follows = is_open(&task) && !asked;
+    let beside = html! { @if follows { span.space {} (events::pause(visit)) } };
+    let body = followed(visit, &task, follows, &content);
+    Ok(ShellPage::new(title, ENTRY).beside(beside).show(visit, body))
+}
+
+/// The page of a task, which follows it until it has ended, unless that is paused.
+fn followed(visit: &Visit, task: &TaskView, follows: bool, content: &Markup) -> Markup {
+    let here = format!("{ENTRY}/{}", task.id);
+    let is_live = follows && visit.asked("live") != "off";
+    html! {
+        @if follows { (events::live(visit, "tasks", 0)) }
+        div #task hx-get=[is_live.then_some(here.as_str())] hx-trigger=[is_live.then_some(CHANGES)]
+            hx-target="this" hx-select="#task" hx-swap="outerMorph"
+            hx-headers=[is_live.then_some(BACKGROUND)] {
+            (content)
+        }
+    }
 }
 
 /// Whose task it is, and where it runs, by name.

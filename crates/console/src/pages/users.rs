@@ -665,7 +665,8 @@ fn journal_row(
             } }
             td.acts {
                 @if line.hold_id.is_some() && !line.request_id.is_empty() {
-                    a href=(explain::address_of(&line.request_id, line.hold_id)) {
+                    a href=(explain::address_of(&line.request_id, line.hold_id))
+                        title=(line.request_id) {
                         (lang.say("说明", "Explain"))
                     }
                     " "

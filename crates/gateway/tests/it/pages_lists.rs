@@ -76,6 +76,30 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_key_says_what_its_limits_leave(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(40), Reply::text("ok")).await;
+        let ann = world.payer(1_000).await;
+        let limits = json!({ "daily_limit": 100, "monthly_limit": 500, "rate_limit_rpm": 60,
+            "rate_limit_tpm": 9_000 });
+        world.admin().put(&format!("/api/token/{}", ann.token_id), &limits).await;
+        world.pay("m", &ann).await.expect(200);
+        let bare = world.admin().key_of(ann.id, json!({ "name": "bare" })).await.id;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let list = root.get("/console/keys").await.expect(200).text();
+        assert!(list.contains(">Left today</th>"), "{list}");
+        let row = |id: i64| between(&list, &format!("<tr id=\"key-{id}\">"), "</tr>").unwrap();
+        let limited = row(ann.token_id);
+        let said = between(&limited, "title=\"Daily limit: ", "\"").unwrap();
+        for words in ["$0.0002 ($0.00012 left)", "Monthly limit: $0.001 ($0.00092 left)",
+            "Requests a minute: 60", "Tokens a minute: 9"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(limited.contains(">$0.00012"), "{limited}");
+        assert!(!row(bare).contains("Daily limit"), "{list}");
+        world.close().await;
+    }
+
     async fn a_lot_of_codes_is_made_once_and_disabled_as_one(db: TestDb) {
         let world = World::open(db).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
@@ -104,6 +128,10 @@ on_both_databases! {
 
         let code = codes.lines().next().unwrap();
         root.send("/console/redeem", &encoded(&[("code", code)])).await.expect(303);
+        // Who made it, and who redeemed it, by name.
+        let list = root.get("/console/codes?status=3").await.expect(200).text();
+        let by = "<a href=\"/console/users/1\" title=\"#1\">root</a>";
+        assert!(list.contains("Made by") && list.matches(by).count() == 2, "{list}");
         let open = 29;
         let lot = root.get(&to_lot).await.expect(200).text();
         assert!(lot.contains(&format!("Disable all {open} open of this lot")), "{lot}");

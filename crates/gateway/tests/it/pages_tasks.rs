@@ -1,6 +1,6 @@
 //! Tasks in the console: deciding over many, and where their results are.
 
-use crate::pages::{Browser, PASSWORD, attributes, name_of};
+use crate::pages::{Browser, PASSWORD, attributes, between, name_of};
 use crate::world::{World, fixed};
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json, on_both_databases};
 
@@ -87,6 +87,31 @@ on_both_databases! {
         own.send(to, some).await.expect(403);
         let list = own.get("/console/tasks").await.expect(200).text();
         assert!(!list.contains("name=\"id\""), "{list}");
+        world.close().await;
+    }
+
+    async fn the_page_of_a_task_follows_it_until_it_has_ended(db: TestDb) {
+        let world = with_tasks(db).await;
+        let ann = world.payer(200).await;
+        world.pay("img/submit", &ann).await.expect(200);
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console/tasks/1").await.expect(200).text();
+        assert!(page.contains("hx-sse:connect=\"/console/events?topics=tasks"), "{page}");
+        let part = between(&page, "<div id=\"task\"", ">").unwrap();
+        for words in ["hx-get=\"/console/tasks/1\"", "hx-select=\"#task\"", "tasks from:#live"] {
+            assert!(part.contains(words), "{words}: {part}");
+        }
+        let paused = root.get("/console/tasks/1?live=off").await.expect(200).text();
+        assert!(!paused.contains("sse:connect") && paused.contains("Resume updates"), "{paused}");
+        assert!(!between(&paused, "<div id=\"task\"", ">").unwrap().contains("hx-get"));
+        // What was asked for once would be gone with the first change.
+        let reply = root.send("/console/tasks/1/reply", "").await.expect(200).text();
+        assert!(!reply.contains("sse:connect"), "{reply}");
+        let form = "decision=refund&reason=it+never+came";
+        root.send("/console/tasks/1/decide", form).await.expect(303);
+        let page = root.get("/console/tasks/1").await.expect(200).text();
+        assert!(!page.contains("sse:connect"), "{page}");
+        assert!(!between(&page, "<div id=\"task\"", ">").unwrap().contains("hx-get"), "{page}");
         world.close().await;
     }
 

@@ -140,7 +140,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
             (
                 "CONSOLE_UNIT",
-                "控制台显示金额的单位: $、quota (额度), 或货币符号及一美元的汇率, 如 ¥7.25",
+                "控制台显示金额的单位: $、q (额度), 或货币符号及一美元的汇率, 如 ¥7.25",
             ),
             ("CUSTOM_PASS_LOG_RETENTION_DAYS", "使用日志保留的天数"),
             ("CUSTOM_PASS_LOG_FAILURES", "每个用户每分钟最多记入多少行失败的调用; 0: 不记"),

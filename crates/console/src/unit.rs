@@ -6,7 +6,6 @@
 //! than to the quota above or below: what was typed as ¥100 is shown as ¥100.
 
 use domain::Quota;
-use std::fmt;
 use std::sync::{LazyLock, OnceLock};
 
 /// The parts of one that arithmetic is in: of a currency, millionths of millionths.
@@ -46,12 +45,12 @@ impl Default for Unit {
 }
 
 impl Unit {
-    /// `$`, `quota`, or a sign and what a dollar is worth: `¥7.25`, `€0.92`.
+    /// `$`, `q` for quota, or a sign and what a dollar is worth: `¥7.25`, `€0.92`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "$" => Some(Self::default()),
-            "quota" => Some(Self::Quota),
+            "q" => Some(Self::Quota),
             _ => {
                 let start = text.find(|c: char| c.is_ascii_digit())?;
                 let (sign, rate) = text.split_at(start);
@@ -175,15 +174,6 @@ impl Currency {
     }
 }
 
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quota => "quota",
-            Self::Currency(currency) => &currency.sign,
-        })
-    }
-}
-
 /// The worth of the last of so many decimals.
 const fn step(places: u32) -> i128 {
     10_i128.pow(MOST_PLACES - places)
@@ -258,8 +248,7 @@ mod tests {
 
     #[test]
     fn a_unit_is_dollars_quota_or_a_currency_with_its_rate() {
-        for text in ["$", "quota", "¥7.25", "¥1", "€0.92", "HK$7.8", "元7", "₫25000", "£.8"]
-        {
+        for text in ["$", "q", "¥7.25", "¥1", "€0.92", "HK$7.8", "元7", "₫25000", "£.8"] {
             assert_eq!(Unit::parse(text).is_some(), text != "£.8", "{text}");
         }
         for text in ["", "¥", "7.25", "$7", "¥-7", "¥0", "¥0.0001", "¥7.1234567", "¥1e3", "¥ 7"]

@@ -202,8 +202,8 @@ settings! {
     ConfirmAbove: "CONSOLE_CONFIRM_ABOVE", SettingKind::Amount, "$100",
         "moving more than this to or from a user at the console takes typing the user's name", live;
     ConsoleUnit: "CONSOLE_UNIT", SettingKind::Unit, "$",
-        "what the console shows amounts in: $, quota, or a currency with what a dollar is worth, \
-         like ¥7.25", start CONSOLE;
+        "what the console shows amounts in: $, q for quota, or a currency with what a dollar is \
+         worth, like ¥7.25", start CONSOLE;
     LogRetentionDays: "CUSTOM_PASS_LOG_RETENTION_DAYS", SettingKind::Count(1, 36_500), "90",
         "days that the table logs keeps its lines", live;
     LogFailures: "CUSTOM_PASS_LOG_FAILURES", SettingKind::Count(0, 1_000_000), "60",

@@ -105,7 +105,7 @@ pub(crate) fn allowed(kind: SettingKind) -> String {
         SettingKind::Headers => "headers like key=value,key=value, percent-encoded".into(),
         SettingKind::Share => "a number from 0 to 1, like 0.1".into(),
         SettingKind::Amount => "an amount like $100 or 50000000q, or off".into(),
-        SettingKind::Unit => "$, quota, or a sign and what a dollar is worth, like ¥7.25".into(),
+        SettingKind::Unit => "$, q, or a sign and what a dollar is worth, like ¥7.25".into(),
     }
 }
 

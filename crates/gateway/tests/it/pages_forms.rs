@@ -337,7 +337,7 @@ on_both_databases! {
         world.pay("img/submit", &ann).await.expect(200);
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let user = root.get(&format!("/console/users/{}", ann.id)).await.expect(200).text();
-        assert!(user.contains("<span>On hold</span><b><span class=\"usd\">$0.00016"), "{user}");
+        assert!(user.contains("<span>On hold</span><b><span class=\"amount\">$0.00016"), "{user}");
 
         let page = root.get("/console/tasks/1").await.expect(200).text();
         assert!(page.contains("/console/tasks/1/decide?decision=settle"), "{page}");

@@ -26,8 +26,8 @@ on_both_databases! {
         let page = root.get(&to).await.expect(200).text();
         // $2 of the $17 are on hold: the form, the tile and the sentence leave them out.
         assert!(page.contains(&format!("$5.00 added to {name}; now $15.00")), "{page}");
-        assert!(page.contains("<span>Balance</span><b><span class=\"usd\">$15.00"), "{page}");
-        assert!(page.contains("<span>On hold</span><b><span class=\"usd\">$2.00"), "{page}");
+        assert!(page.contains("<span>Balance</span><b><span class=\"amount\">$15.00"), "{page}");
+        assert!(page.contains("<span>On hold</span><b><span class=\"amount\">$2.00"), "{page}");
 
         let both = "$15.00 available + $2.00 on hold = $17.00, the balance in the journal";
         assert!(page.contains(both), "{page}");

@@ -38,7 +38,7 @@ on_both_databases! {
         // Prices of vendors stay in dollars: they are what the vendor's list says.
         let price = "model_name=draw&kind=use&unit=usd&prompt_million=3";
         root.send("/console/prices/edit", price).await.expect(303);
-        assert_eq!(world.admin().get("/api/price/draw").await["ratio"], "1.5");
+        assert_eq!(world.admin().get("/api/ability/draw").await["ratio"], 1.5);
         let name = world.admin().user_row(ann).await["username"].as_str().unwrap().to_owned();
         let own = Browser::login(&world.server, &name, PASSWORD).await;
         for path in ["/console", "/console/keys", "/console/log", "/console/usage",
@@ -52,7 +52,7 @@ on_both_databases! {
     }
 
     async fn amounts_are_in_quota(db: TestDb) {
-        let (world, ann) = in_unit(db, "quota").await;
+        let (world, ann) = in_unit(db, "q").await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
         let before = world.admin().user_quota(ann).await;
         let path = format!("/console/users/{ann}/adjust");

@@ -65,9 +65,9 @@ on_both_databases! {
         assert_eq!(admin.user_quota(bob).await, 0);
         let page = root.get(&path).await.expect(200).text();
         let line = world.db.i64("SELECT max(id) AS id FROM logs WHERE type = 'adjust'").await;
-        let to = attributes(&page, "href").into_iter();
         let way = format!("reverse={line}&");
-        let to = to.filter(|to| to.contains(&way)).next().expect("a way back");
+        let mut ways = attributes(&page, "href").into_iter();
+        let to = ways.find(|to| to.contains(&way)).expect("a way back");
         root.get(&to).await.expect(200);
         let back = format!("direction=add&amount=990q&reason=a+slip&reversal_of={line}");
         root.send(&adjust, &back).await.expect(303);

@@ -13,6 +13,8 @@ pub(super) fn describe(path: &str, body: &mut Value) {
         if !words.is_empty() {
             field["description"] = words.into();
         }
+        // Of a body that wraps the fields in an object.
+        describe(path, field);
     }
 }
 

@@ -338,7 +338,7 @@ fn prices(table: CallTable) -> CallTable {
 fn users(table: CallTable) -> CallTable {
     let list =
         page::<UserView>("Users").asks(&["keyword", "username", "group", "role:int", "status:int"]);
-    let list = list.asks(&["sort", "order"]);
+    let list = list.asks(&["sort", "order", "deleted"]);
     let change = one::<UserView>("Change what is given of a user; never the balance");
     let new = one::<UserView>("Create a user").takes_with(UserInput::read_new, &["username"]);
     let moved = one::<user::MovedBalance>("Move a balance").takes(user::read_movement);

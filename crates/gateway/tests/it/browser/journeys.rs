@@ -358,40 +358,50 @@ on_sqlite! {
 }
 
 #[test]
-fn every_page_is_accessible_in_english_light_and_dark() {
-    testkit::run(every_page_is_accessible("en"));
+fn every_page_of_operators_is_accessible_in_english() {
+    testkit::run(every_page_is_accessible("en", true));
 }
 
 #[test]
-fn every_page_is_accessible_in_chinese_light_and_dark() {
-    testkit::run(every_page_is_accessible("zh"));
+fn every_page_of_operators_is_accessible_in_chinese() {
+    testkit::run(every_page_is_accessible("zh", true));
 }
 
-async fn every_page_is_accessible(lang: &str) {
+#[test]
+fn every_page_of_users_is_accessible_in_english() {
+    testkit::run(every_page_is_accessible("en", false));
+}
+
+#[test]
+fn every_page_of_users_is_accessible_in_chinese() {
+    testkit::run(every_page_is_accessible("zh", false));
+}
+
+/// Looks at the pages of root, or of a user, in this language, light and dark.
+async fn every_page_is_accessible(lang: &str, of_root: bool) {
     let FullWorld { world, ann } = FullWorld::open(TestDb::sqlite().await).await;
     let name = name_of(&world, ann).await;
-    for (name, password) in [("root", ROOT_PASSWORD), (name.as_str(), PASSWORD)] {
-        let browser = Browser::login(&world.server, name, password).await;
-        let pages = shapes(crawl(&browser).await.into_keys());
-        assert!(pages.len() > 20, "{pages:?}");
-        let window = Chromium::open(&world.server, DESK).await;
-        window.login(name, password).await;
-        for theme in ["light", "dark"] {
-            let prefer = format!(
-                "return fetch('/console/preferences', {{ method: 'POST', body:
-                    new URLSearchParams({{ lang: '{lang}', theme: '{theme}' }}) }})
-                    .then((answer) => answer.status)"
-            );
-            assert_eq!(window.script(&prefer).await, 200);
-            for path in &pages {
-                window.go(path).await;
-                let tag = window.script("return document.documentElement.lang").await;
-                assert!(tag.as_str().unwrap().starts_with(lang), "{path}");
-                window.accessible(&format!("{name} {lang} {theme} {path}")).await;
-            }
+    let (name, password) = if of_root { ("root", ROOT_PASSWORD) } else { (&*name, PASSWORD) };
+    let browser = Browser::login(&world.server, name, password).await;
+    let pages = shapes(crawl(&browser).await.into_keys());
+    assert!(pages.len() > 20, "{pages:?}");
+    let window = Chromium::open(&world.server, DESK).await;
+    window.login(name, password).await;
+    for theme in ["light", "dark"] {
+        let prefer = format!(
+            "return fetch('/console/preferences', {{ method: 'POST', body:
+                new URLSearchParams({{ lang: '{lang}', theme: '{theme}' }}) }})
+                .then((answer) => answer.status)"
+        );
+        assert_eq!(window.script(&prefer).await, 200);
+        for path in &pages {
+            window.go(path).await;
+            let tag = window.script("return document.documentElement.lang").await;
+            assert!(tag.as_str().unwrap().starts_with(lang), "{path}");
+            window.accessible(&format!("{name} {lang} {theme} {path}")).await;
         }
-        window.clean().await;
-        window.close().await;
     }
+    window.clean().await;
+    window.close().await;
     FullWorld { world, ann }.close().await;
 }

@@ -112,12 +112,12 @@ pub(crate) async fn crawl(browser: &Browser<'_>) -> BTreeMap<String, String> {
         let links = attributes(&page, "href").into_iter().chain(attributes(&page, "src"));
         // A sorted list leads to itself in every other order: they multiply with the filters.
         let is_turned = |link: &str| path.contains("sort=") && link.contains("sort=");
-        // So does one that is filtered twice, filtered otherwise.
+        // So does one that is filtered, filtered otherwise as well.
         let filters =
             |to: &str| to.split_once('?').map_or(0, |(_, asked)| asked.split('&').count());
         let page_of = |to: &str| to.split('?').next().unwrap_or_default().to_owned();
         let is_narrowed = |link: &str| {
-            page_of(&path) == page_of(link) && filters(&path) >= 2 && filters(link) >= 2
+            page_of(&path) == page_of(link) && filters(&path) >= 1 && filters(link) >= 2
         };
         // Where a session has ended one logs in beside the page: it is no page of a reader.
         let is_login = |link: &str| link == "/console/login";

@@ -5,10 +5,12 @@ use serde_json::Value;
 
 /// Says what the fields of a body of this path mean.
 pub(super) fn describe(path: &str, body: &mut Value) {
-    for way in body["oneOf"].as_array_mut().into_iter().flatten() {
+    // Asked for with `get_mut`: an index would add what is not there.
+    for way in body.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
         describe(path, way);
     }
-    for (name, field) in body["properties"].as_object_mut().into_iter().flatten() {
+    let fields = body.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, field) in fields.into_iter().flatten() {
         let words = of_field(path, name);
         if !words.is_empty() {
             field["description"] = words.into();

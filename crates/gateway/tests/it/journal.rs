@@ -369,7 +369,7 @@ on_both_databases! {
         let on = format!("{chatty}&before_id={}", some.last().unwrap()[0]);
         assert_eq!(rows(&export(&on).await.text()).len(), 1 + 1_300);
         assert_eq!(rows(&export("model=none").await.text()).len(), 1, "the head alone");
-        for bad in ["limit=0", "limit=1000001", "limit=x", "type=spent"] {
+        for bad in ["limit=0", "limit=1000001", "limit=x", "type=spend"] {
             admin.call("GET", &format!("/api/log/export?{bad}")).send().await.expect(422);
         }
         world.close().await;

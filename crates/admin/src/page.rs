@@ -3,7 +3,7 @@
 use crate::AdminError;
 use crate::survey::SchemaRecorder;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::str::FromStr;
 use store::{Db, Row, StoreError, Value};
@@ -270,6 +270,14 @@ impl Where {
         let rows = db.search(&sql, &self.values).await?;
         Ok(rows.first().map(|row| row.get("n")).transpose()?.unwrap_or(0))
     }
+}
+
+/// These numbers as a statement lists them, each once: `1, 2, 3`; none where there are none. They
+/// can't be anything but digits.
+pub(crate) fn number_list(numbers: impl IntoIterator<Item = i64>) -> Option<String> {
+    let numbers: BTreeSet<i64> = numbers.into_iter().collect();
+    let list = numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    (!list.is_empty()).then_some(list)
 }
 
 /// Returns a pattern for `LIKE … ESCAPE '\'` that finds `text` anywhere, with its wildcards

@@ -402,7 +402,7 @@ fn ended(visit: &Visit) -> Markup {
                         visit.lang(),
                         "此浏览器现在登录的是另一个用户, 内容尚未提交。\
                          请在新标签页以 {} 登录, 然后回到这里继续。",
-                        "This browser is logged in as somebody else now. Nothing was sent: log in \
+                        "This browser is logged in as another user now. Nothing was sent: log in \
                          as {} in another tab, come back, and go on.",
                         visit.actor.username
                     )) }

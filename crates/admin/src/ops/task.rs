@@ -3,13 +3,13 @@
 use super::log::read_time;
 use super::record::{self, Subject};
 use super::user;
-use crate::page::{Page, PageRequest, Query, Where};
+use crate::page::{self, Page, PageRequest, Query, Where};
 use crate::{Actor, AdminError, AdminState, exact, words};
 use domain::{ChannelId, KeyId, Quota, TaskStatus, TaskUid, UnixMs, UserId};
 use ledger::{Charge, TaskEnd, TaskProspect, TaskRef};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::{Row, StoreError, TASK_DATA, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -294,13 +294,8 @@ async fn lanes_of(
     tasks: &[TaskView],
 ) -> Result<BTreeMap<(ChannelId, String), TaskPolling>, AdminError> {
     let asked_about = tasks.iter().filter(|task| is_asked_about(task));
-    let channels: BTreeSet<i64> =
-        asked_about.filter_map(|task| task.channel_id).map(|id| id.0).collect();
-    if channels.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    // Numbers: they can't be anything but digits.
-    let list = channels.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let channels = asked_about.filter_map(|task| task.channel_id).map(|id| id.0);
+    let Some(list) = page::number_list(channels) else { return Ok(BTreeMap::new()) };
     let sql = format!(
         "SELECT channel_id, action, asked_at, next_at, last_error FROM task_lanes
          WHERE channel_id IN ({list})"

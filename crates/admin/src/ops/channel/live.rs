@@ -1,6 +1,6 @@
 //! What channels and models are doing now, on the node that answers.
 
-use crate::{Actor, AdminError, AdminState, Query, exact};
+use crate::{Actor, AdminError, AdminState, Query, exact, page};
 use domain::ChannelId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -322,10 +322,9 @@ pub(in crate::ops) fn unasked(state: &AdminState) -> BTreeMap<ChannelId, Option<
 /// The condition of enabled channels that this node asks for nothing: their breaker is open, or
 /// their account is broken.
 pub(in crate::ops) fn are_paused(state: &AdminState) -> String {
-    let ids: Vec<String> = unasked(state).keys().map(|id| id.0.to_string()).collect();
-    match ids.is_empty() {
-        true => "1 = 0".to_owned(),
-        // Numbers: they can't be anything but digits. Without `auto_ban` neither pauses a channel.
-        false => format!("status = 1 AND auto_ban AND id IN ({})", ids.join(", ")),
+    match page::number_list(unasked(state).keys().map(|id| id.0)) {
+        None => "1 = 0".to_owned(),
+        // Without `auto_ban` neither pauses a channel.
+        Some(list) => format!("status = 1 AND auto_ban AND id IN ({list})"),
     }
 }

@@ -28,7 +28,7 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{ChannelId, Quota, UnixMs, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::patterns;
 use store::{Row, Sealer, StoreError, Value};
 use upstream::BaseUrl;
@@ -264,12 +264,8 @@ pub async fn names(
     ids: impl IntoIterator<Item = ChannelId>,
 ) -> Result<BTreeMap<ChannelId, String>, AdminError> {
     actor.require_admin()?;
-    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let ids = ids.into_iter().map(|id| id.0).take(MAX_NAMES);
+    let Some(list) = page::number_list(ids) else { return Ok(BTreeMap::new()) };
     let sql = format!("SELECT id, name, base_url FROM channels WHERE id IN ({list})");
     let rows = state.db.read(&sql, &[]).await?;
     let named = rows.iter().map(|row| {

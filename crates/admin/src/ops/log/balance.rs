@@ -1,6 +1,6 @@
 //! The balance that a user had after one of their journal lines.
 
-use crate::{Actor, AdminError, AdminState};
+use crate::{Actor, AdminError, AdminState, page};
 use domain::{Quota, UserId};
 use std::collections::BTreeMap;
 
@@ -23,8 +23,7 @@ pub async fn after_lines(
 ) -> Result<BTreeMap<i64, Quota>, AdminError> {
     require_own(actor, user_id)?;
     let Some(oldest) = lines.iter().min() else { return Ok(BTreeMap::new()) };
-    // Numbers: they can't be anything but digits.
-    let list = lines.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let Some(list) = page::number_list(lines.iter().copied()) else { return Ok(BTreeMap::new()) };
     // One statement, so that balance, holds and lines are of one moment.
     let sql = format!(
         "SELECT l.id, l.newer, u.quota,

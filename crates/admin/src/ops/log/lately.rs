@@ -3,8 +3,9 @@
 
 use crate::AdminState;
 use crate::ops::log::sums::cursor_before;
+use crate::page;
 use domain::{ChannelId, DAY_MS, Quota, UnixMs, UserId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::sums::sum_of;
 use store::{FromValue, StoreError, Value};
 
@@ -62,12 +63,7 @@ impl Rollup {
         days: i64,
         ids: impl Iterator<Item = i64>,
     ) -> Result<BTreeMap<K, Quota>, StoreError> {
-        // Numbers: they can't be anything but digits.
-        let ids: BTreeSet<String> = ids.map(|id| id.to_string()).collect();
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let list = ids.into_iter().collect::<Vec<_>>().join(", ");
+        let Some(list) = page::number_list(ids) else { return Ok(BTreeMap::new()) };
         let which = format!("{} IN ({list})", self.column);
         self.spent(state, days, (&which, &which)).await
     }

@@ -3,7 +3,7 @@
 use super::sums::Source;
 use super::usage::{self, ModelUsage, UsagePoint, UsageRequest};
 use crate::ops::channel;
-use crate::page::Query;
+use crate::page::{self, Query};
 use crate::sheet::{self, Sheet};
 use crate::{Actor, AdminError, AdminState};
 use domain::{ChannelId, Quota, UserId};
@@ -279,11 +279,7 @@ async fn named(
     select: &str,
     ids: impl Iterator<Item = i64>,
 ) -> Result<BTreeMap<i64, String>, AdminError> {
-    // Numbers: they can't be anything but digits.
-    let list = ids.map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
-    if list.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+    let Some(list) = page::number_list(ids) else { return Ok(BTreeMap::new()) };
     let found = state.db.read(&format!("{select} WHERE id IN ({list})"), &[]).await?;
     let named = found.iter().map(|row| Ok((row.get("id")?, row.get("name")?)));
     Ok(named.collect::<Result<_, StoreError>>()?)

@@ -14,7 +14,7 @@ use crate::{Actor, AdminError, AdminState, exact};
 use domain::{KeyId, Quota, UnixMs, UserId};
 use ledger::SpendingView;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
@@ -180,15 +180,11 @@ pub async fn of_users(
     ids: impl IntoIterator<Item = UserId>,
 ) -> Result<BTreeMap<UserId, KeysOfUser>, AdminError> {
     actor.require_admin()?;
-    // Numbers: they can't be anything but digits.
-    let ids: Vec<String> = ids.into_iter().take(MAX_USERS).map(|id| id.0.to_string()).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
+    let ids = ids.into_iter().take(MAX_USERS).map(|id| id.0);
+    let Some(list) = page::number_list(ids) else { return Ok(BTreeMap::new()) };
     let sql = format!(
         "SELECT user_id, count(*) AS keys, max(last_used_at) AS last_used_at FROM tokens \
-         WHERE user_id IN ({}) GROUP BY user_id",
-        ids.join(", ")
+         WHERE user_id IN ({list}) GROUP BY user_id"
     );
     let rows = state.db.read(&sql, &[]).await?;
     let keys = rows.iter().map(|row| {
@@ -222,12 +218,8 @@ pub async fn names(
     actor: &Actor,
     ids: impl IntoIterator<Item = KeyId>,
 ) -> Result<BTreeMap<KeyId, String>, AdminError> {
-    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let ids = ids.into_iter().map(|id| id.0).take(MAX_NAMES);
+    let Some(list) = page::number_list(ids) else { return Ok(BTreeMap::new()) };
     let sql = format!("SELECT id, user_id, name, key_hint FROM tokens WHERE id IN ({list})");
     let rows = state.db.read(&sql, &[]).await?;
     let mut names = BTreeMap::new();

@@ -326,8 +326,5 @@ fn not_found() -> AdminError {
 
 /// These users, as a statement lists them; `None` where there are none.
 fn sql_list(ids: impl IntoIterator<Item = UserId>) -> Option<String> {
-    let ids: BTreeSet<i64> = ids.into_iter().map(|id| id.0).take(MAX_NAMES).collect();
-    // Numbers: they can't be anything but digits.
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-    (!list.is_empty()).then_some(list)
+    page::number_list(ids.into_iter().map(|id| id.0).take(MAX_NAMES))
 }

@@ -255,6 +255,10 @@ on_both_databases! {
         };
         let expected = [(old.key.clone(), r#"["a","c"]"#), (new.key.clone(), r#"["b","d"]"#)];
         let expected = expected.map(|(key, ids)| (key, ids.to_owned()));
+        // A pass that began before the last submission asks about what there was by then.
+        let whole = BTreeSet::from(expected.clone());
+        world.upstream.wait_until("a pass over all", |all| asked(all).is_superset(&whole)).await;
+        world.upstream.forget();
         let all = world.upstream.wait_until("both questions", |all| asked(all).len() >= 2).await;
         assert_eq!(asked(&all), BTreeSet::from(expected.clone()));
 

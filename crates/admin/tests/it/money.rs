@@ -66,7 +66,7 @@ async fn the_log(house: House) {
     let own = house.call(&token, "GET", "/api/log/self/stat", "").await.ok();
     assert_eq!(own["by_type"][0]["quota"], 100);
     house.get("/api/log/stat?start_time=1").await.refused(422, "31");
-    house.get("/api/log?type=spent").await.refused(422, "type");
+    house.get("/api/log?type=spend").await.refused(422, "type");
 }
 
 /// An operator's plain SQL, right before and after calls of ours: nothing of it is lost.

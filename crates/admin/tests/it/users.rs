@@ -29,8 +29,14 @@ async fn a_user_lives(house: House) {
     assert_eq!(got(&changed.ok()), want);
     house.put(&path, r#"{"password":"short"}"#).await.refused(422, "password");
     house.put(&path, r#"{"id":99}"#).await.refused(422, "id");
+    assert_eq!(house.get(&path).await.ok()["deleted_at"], json!(null));
     house.delete(&path).await.ok();
-    house.get(&path).await.refused(404, "no such user");
+    // The balance is kept, and with it who had it.
+    let kept = house.get(&path).await.ok();
+    assert!(kept["deleted_at"].is_i64(), "{kept}");
+    assert_eq!(got(&kept), want);
+    assert_eq!(house.get("/api/user?keyword=ann").await.json["total"], 0);
+    assert_eq!(house.get("/api/user?keyword=ann&deleted=true").await.json["total"], 1);
     house.put(&path, r#"{"group":"a"}"#).await.refused(404, "no such user");
 }
 

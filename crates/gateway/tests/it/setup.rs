@@ -91,9 +91,14 @@ on_both_databases! {
 
         for path in [&token, &user, &path] {
             admin.delete(path).await;
+        }
+        for path in [&token, &path] {
             admin.call("GET", path).send().await.expect(404);
         }
-        // Past payments are kept when the user is deleted.
+        // A deleted user keeps their balance, and with it a place where it is seen.
+        let kept = admin.get(&user).await;
+        assert!(kept["deleted_at"].is_i64(), "{kept}");
+        assert_eq!(kept["quota"], 100);
         world.close().await;
     }
 

@@ -115,68 +115,53 @@ pub struct ExplainRequest {
 }
 
 /// Finds the history of what was asked for, the newest calls first: clients choose request ids, and
-/// may choose the same for all their calls.
+/// may choose the same for all their calls, and two upstreams may give their tasks the same id.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn explain(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanation>, StoreError> {
-    if let Some(found) = of_request(db, asked).await? {
-        return Ok(Some(found));
-    }
-    match request_of(db, &asked.id).await? {
-        Some((request_id, hold_id)) if asked.hold_id.is_none_or(|asked| asked == hold_id) => {
-            let hold_id = Some(hold_id);
-            of_request(db, &ExplainRequest { id: request_id, hold_id, ..asked.clone() }).await
-        }
-        _ => Ok(None),
-    }
+    let limit = if asked.limit == 0 { CALLS_MAX } else { asked.limit.min(CALLS_MAX) };
+    let mut calls = calls_of(db, asked, limit + 1).await?;
+    let has_more = calls.len() > limit;
+    calls.truncate(limit);
+    let (Some(newest), Some(oldest)) = (calls.first(), calls.last()) else { return Ok(None) };
+    let holds = stories(db, &calls).await?;
+    Ok((!holds.is_empty()).then(|| Explanation {
+        request_id: newest.request_id.clone(),
+        next_before: has_more.then_some(oldest.hold_id),
+        holds: holds.into_values().rev().collect(),
+    }))
 }
 
-/// Whether [`explain`] would find anything.
-///
-/// # Errors
-/// When the database fails.
-pub async fn is_explained(db: &Db, id: &str, user_id: Option<UserId>) -> Result<bool, StoreError> {
-    let of_user = of_user(user_id);
-    if !id.is_empty() {
-        let sql = format!(
-            "SELECT 1 AS found WHERE EXISTS (SELECT 1 FROM logs l WHERE l.request_id = $1
-                 AND l.request_id <> '' AND l.hold_id IS NOT NULL {of_user})
-             OR EXISTS (SELECT 1 FROM holds l WHERE l.request_id = $1 {of_user})"
-        );
-        if !db.search(&sql, &[Value::Text(id.to_owned())]).await?.is_empty() {
-            return Ok(true);
-        }
-    }
-    let Some((request_id, hold_id)) = request_of(db, id).await? else { return Ok(false) };
-    let asked =
-        ExplainRequest { id: request_id, hold_id: Some(hold_id), user_id, ..Default::default() };
-    Ok(!holds_of(db, &asked, 1).await?.is_empty())
+/// A call, as its lines name it.
+struct Call {
+    request_id: String,
+    hold_id: Uuid,
 }
 
-/// The call that a hold or a task belongs to: its request and its hold.
-async fn request_of(db: &Db, id: &str) -> Result<Option<(String, Uuid)>, StoreError> {
-    let mut found = Vec::new();
-    if let Ok(hold_id) = Uuid::parse_str(id) {
-        let sql = "SELECT request_id, id AS hold_id FROM holds WHERE id = $1
-            UNION ALL SELECT request_id, uid AS hold_id FROM tasks WHERE uid = $1";
-        found = db.read(sql, &[Value::Uuid(hold_id)]).await?;
-        if found.is_empty()
-            && let Some(made_at) = made_at(hold_id)
-        {
-            let sql = "SELECT request_id, hold_id FROM logs
-                WHERE hold_id = $1 AND created_at >= $2 AND created_at < $3 LIMIT 1";
-            let until = Value::Time(made_at.plus_ms(CALL_MS));
-            found = db.read(sql, &[Value::Uuid(hold_id), Value::Time(made_at), until]).await?;
+fn call(row: &Row) -> Result<Call, StoreError> {
+    Ok(Call { request_id: row.get("request_id")?, hold_id: row.get("hold_id")? })
+}
+
+/// The calls that were asked for, the newest first.
+async fn calls_of(db: &Db, asked: &ExplainRequest, limit: usize) -> Result<Vec<Call>, StoreError> {
+    if asked.id.is_empty() {
+        return Ok(Vec::new());
+    }
+    let of_request = of_request(db, asked, limit).await?;
+    if !of_request.is_empty() {
+        return Ok(of_request);
+    }
+    let of_hold = match Uuid::parse_str(&asked.id) {
+        Ok(hold_id) if asked.hold_id.is_none_or(|asked| asked == hold_id) => {
+            of_hold(db, hold_id, asked.user_id).await?
         }
+        _ => None,
+    };
+    match of_hold {
+        Some(call) => Ok(vec![call]),
+        None => of_tasks(db, asked, limit).await,
     }
-    if found.is_empty() && !id.is_empty() {
-        let sql = "SELECT request_id, uid AS hold_id FROM tasks
-            WHERE task_id = $1 ORDER BY id DESC LIMIT 1";
-        found = db.read(sql, &[Value::Text(id.to_owned())]).await?;
-    }
-    let named = |row: &Row| Ok((row.get("request_id")?, row.get("hold_id")?));
-    found.first().map(named).transpose()
 }
 
 /// A condition of the rows `l`; a number can be nothing but digits.
@@ -184,19 +169,26 @@ fn of_user(user_id: Option<UserId>) -> String {
     user_id.map(|user| format!("AND l.user_id = {}", user.0)).unwrap_or_default()
 }
 
-/// The holds of a request that were asked for, the newest first.
-async fn holds_of(db: &Db, asked: &ExplainRequest, limit: usize) -> Result<Vec<Uuid>, StoreError> {
+/// The condition that the column is one of the holds that were asked for; what it names comes after
+/// the id in `params`.
+fn which(asked: &ExplainRequest, column: &str, params: &mut Vec<Value>) -> String {
+    params.truncate(1);
+    let named = [("=", asked.hold_id), ("<", asked.before)];
+    let named = named.into_iter().filter_map(|(sign, hold)| Some((sign, hold?)));
+    named.fold(String::new(), |which, (sign, hold)| {
+        params.push(Value::Uuid(hold));
+        format!("{which} AND {column} {sign} ${}", params.len())
+    })
+}
+
+/// The calls of a request id.
+async fn of_request(
+    db: &Db,
+    asked: &ExplainRequest,
+    limit: usize,
+) -> Result<Vec<Call>, StoreError> {
     let of_user = of_user(asked.user_id);
     let mut params = vec![Value::Text(asked.id.clone())];
-    let mut which = |column: &str| {
-        params.truncate(1);
-        let named = [("=", asked.hold_id), ("<", asked.before)];
-        let named = named.into_iter().filter_map(|(sign, hold)| Some((sign, hold?)));
-        named.fold(String::new(), |which, (sign, hold)| {
-            params.push(Value::Uuid(hold));
-            format!("{which} AND {column} {sign} ${}", params.len())
-        })
-    };
     // Holds are numbered in the order in which they were made, and so is the index.
     let sql = format!(
         "SELECT hold_id FROM (SELECT DISTINCT l.hold_id FROM logs l
@@ -206,32 +198,67 @@ async fn holds_of(db: &Db, asked: &ExplainRequest, limit: usize) -> Result<Vec<U
              WHERE l.request_id = $1 {of_user} {}
              ORDER BY l.id DESC LIMIT {limit}) AS open
          ORDER BY hold_id DESC LIMIT {limit}",
-        which("l.hold_id"),
-        which("l.id"),
+        which(asked, "l.hold_id", &mut params),
+        which(asked, "l.id", &mut params),
     );
-    db.search(&sql, &params).await?.iter().map(|row| row.get("hold_id")).collect()
+    let call = |row: &Row| Ok(Call { request_id: asked.id.clone(), hold_id: row.get("hold_id")? });
+    db.search(&sql, &params).await?.iter().map(call).collect()
 }
 
-async fn of_request(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanation>, StoreError> {
-    if asked.id.is_empty() {
-        return Ok(None);
+/// The call of a hold.
+async fn of_hold(
+    db: &Db,
+    hold_id: Uuid,
+    user_id: Option<UserId>,
+) -> Result<Option<Call>, StoreError> {
+    let of_user = of_user(user_id);
+    let sql = format!(
+        "SELECT l.request_id, l.id AS hold_id FROM holds l WHERE l.id = $1 {of_user}
+         UNION ALL SELECT l.request_id, l.uid AS hold_id FROM tasks l WHERE l.uid = $1 {of_user}"
+    );
+    let mut found = db.read(&sql, &[Value::Uuid(hold_id)]).await?;
+    if found.is_empty()
+        && let Some(made_at) = made_at(hold_id)
+    {
+        let sql = format!(
+            "SELECT l.request_id, l.hold_id FROM logs l WHERE l.hold_id = $1
+             AND l.created_at >= $2 AND l.created_at < $3 {of_user} LIMIT 1"
+        );
+        let until = Value::Time(made_at.plus_ms(CALL_MS));
+        found = db.read(&sql, &[Value::Uuid(hold_id), Value::Time(made_at), until]).await?;
     }
-    let limit = if asked.limit == 0 { CALLS_MAX } else { asked.limit.min(CALLS_MAX) };
-    let mut wanted = holds_of(db, asked, limit + 1).await?;
-    let has_more = wanted.len() > limit;
-    wanted.truncate(limit);
-    if wanted.is_empty() {
-        return Ok(None);
-    }
-    let places: Vec<String> = (2..wanted.len() + 2).map(|place| format!("${place}")).collect();
-    let places = places.join(", ");
+    found.first().map(call).transpose()
+}
+
+/// The calls whose tasks have this id at their upstreams.
+async fn of_tasks(db: &Db, asked: &ExplainRequest, limit: usize) -> Result<Vec<Call>, StoreError> {
     let mut params = vec![Value::Text(asked.id.clone())];
-    params.extend(wanted.iter().map(|hold| Value::Uuid(*hold)));
+    let sql = format!(
+        "SELECT l.request_id, l.uid AS hold_id FROM tasks l WHERE l.task_id = $1 {} {}
+         ORDER BY l.uid DESC LIMIT {limit}",
+        of_user(asked.user_id),
+        which(asked, "l.uid", &mut params),
+    );
+    db.read(&sql, &params).await?.iter().map(call).collect()
+}
+
+/// The histories of these calls, by their holds.
+async fn stories(db: &Db, calls: &[Call]) -> Result<BTreeMap<Uuid, HoldStory>, StoreError> {
+    let requests: BTreeSet<&str> = calls.iter().map(|call| call.request_id.as_str()).collect();
+    let places = |from: usize, count: usize| {
+        let places: Vec<String> = (from..from + count).map(|place| format!("${place}")).collect();
+        places.join(", ")
+    };
+    let (of_requests, of_holds) =
+        (places(1, requests.len()), places(1 + requests.len(), calls.len()));
+    let requests = requests.into_iter().map(|request| Value::Text(request.to_owned()));
+    let params: Vec<Value> =
+        requests.chain(calls.iter().map(|call| Value::Uuid(call.hold_id))).collect();
     let sql = format!(
         "SELECT h.id AS hold_id, h.user_id, h.key_id, h.model_name, h.channel_id,
                 h.amount AS held, p.price
          FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
-         WHERE h.request_id = $1 AND h.id IN ({places})"
+         WHERE h.request_id IN ({of_requests}) AND h.id IN ({of_holds})"
     );
     let open = db.read(&sql, &params).await?;
     let sql = format!(
@@ -239,7 +266,7 @@ async fn of_request(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanatio
                 l.completion_tokens, l.content, l.other, l.hold_id, l.user_id,
                 l.token_id AS key_id, l.model_name, l.channel_id, l.held, p.price
          FROM logs l LEFT JOIN price_snapshots p ON p.id = l.price_id
-         WHERE l.request_id = $1 AND l.request_id <> '' AND l.hold_id IN ({places})
+         WHERE l.request_id IN ({of_requests}) AND l.request_id <> '' AND l.hold_id IN ({of_holds})
          ORDER BY l.id {LINES_MAX}"
     );
     let lines = db.read(&sql, &params).await?;
@@ -259,11 +286,7 @@ async fn of_request(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanatio
         story.add(row, is_open && story.closed_at_ms.is_none())?;
     }
     add_tasks(db, &mut stories).await?;
-    Ok(Some(Explanation {
-        request_id: asked.id.clone(),
-        next_before: wanted.last().copied().filter(|_| has_more),
-        holds: stories.into_values().rev().collect(),
-    }))
+    Ok(stories)
 }
 
 /// The tasks that holds were made for.

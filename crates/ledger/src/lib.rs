@@ -52,9 +52,7 @@ mod wanted;
 pub use audit::{AuditReport, Breach, audit};
 pub use config::{JobsConfig, LedgerConfig};
 pub use error::{CodeFault, LedgerError};
-pub use explain::{
-    CALLS_MAX, ExplainRequest, Explanation, HoldStory, JournalLine, explain, is_explained,
-};
+pub use explain::{CALLS_MAX, ExplainRequest, Explanation, HoldStory, JournalLine, explain};
 pub use hold::Hold;
 pub use jobs::run_once as run_jobs_once;
 pub use ledger::{Ledger, OF_CODES, REFERENCE_MAX};

@@ -20,9 +20,23 @@ use tokio::process::{Child, Command};
 
 /// Finds what people who can't see a page, or can't see it well, would stumble over.
 const AXE: &str = include_str!("axe.min.js");
+/// All its rules on the page as it is, then those of colours in the other theme: a theme is a set of
+/// colours on the same page, and nothing else of it.
 const RUN_AXE: &str = "const done = arguments[arguments.length - 1];
-    axe.run().then((found) => done(found.violations.map((one) =>
-        `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`)));";
+    const found = async (theme, options) => {
+        const { violations } = await axe.run({ resultTypes: ['violations'], ...options });
+        return violations.map((one) => `${theme} ${one.id}: ${
+            one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`);
+    };
+    (async () => {
+        const root = document.documentElement, theme = root.dataset.theme;
+        const all = await found(theme, {});
+        root.dataset.theme = theme === 'dark' ? 'light' : 'dark';
+        const colours = await found(root.dataset.theme,
+            { runOnly: ['color-contrast', 'link-in-text-block'] });
+        root.dataset.theme = theme;
+        return [...all, ...colours];
+    })().then(done, (error) => done([String(error)]));";
 
 /// Keys without a letter, as WebDriver writes them.
 pub(crate) const TAB: &str = "\u{e004}";
@@ -173,7 +187,7 @@ impl Chromium {
         .await;
     }
 
-    /// Fails the test when something is not accessible.
+    /// Fails the test when something is not accessible, in the light or in the dark.
     pub(crate) async fn accessible(&self, path: &str) {
         self.script(AXE).await;
         let body = json!({ "script": RUN_AXE, "args": [] });

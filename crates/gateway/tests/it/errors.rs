@@ -297,7 +297,7 @@ on_sqlite! {
 
         world.close().await;
         let kib = world.peak_kib();
-        assert!(kib < 300 << 10, "peak {kib} KiB");
+        assert!(kib < 250 << 10, "peak {kib} KiB");
     }
 
     async fn an_upstream_that_drops_every_connection(db: TestDb) {

@@ -293,7 +293,7 @@ on_sqlite! {
 
         let received = world.upstream.requests().await[0].received;
         assert_eq!(received, length as u64);
-        assert!(world.peak_kib() < 100 << 10, "{} KiB", world.peak_kib());
+        assert!(world.peak_kib() < 64 << 10, "{} KiB", world.peak_kib());
         world.close().await;
     }
 
@@ -321,7 +321,7 @@ on_sqlite! {
         let rest = slow.rest().await.unwrap().len();
 
         assert!(rest > 100 << 20);
-        assert!(world.peak_kib() < 100 << 10, "{} KiB", world.peak_kib());
+        assert!(world.peak_kib() < 64 << 10, "{} KiB", world.peak_kib());
         world.wait_for_money(&ann, 81, 19).await;
         world.close().await;
     }

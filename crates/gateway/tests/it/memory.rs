@@ -14,8 +14,8 @@ pub const SETTINGS: [(&str, &str); 4] = [
     ("CUSTOM_PASS_DRAIN_SECONDS", "600"),
     ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"),
 ];
-/// What the process may have had resident, with the pages of its own program.
-const MOST_KIB: u64 = 100 << 10;
+/// What the process may have taken: four budgets.
+const MOST_KIB: u64 = 64 << 10;
 pub const MIB: usize = 1 << 20;
 
 pub async fn open(db: TestDb) -> World {

@@ -259,7 +259,7 @@ on_both_databases! {
         assert_eq!(world.db.row("SELECT * FROM tasks").await, before);
         let lines = world.server.log_lines().join("\n");
         assert!(lines.contains("poll_failed") && !lines.contains("sorry"), "{lines}");
-        assert!(world.peak_kib() < 400 * 1024, "{} KiB", world.peak_kib());
+        assert!(world.peak_kib() < 350 << 10, "{} KiB", world.peak_kib());
         world.upstream.on(LIST, list(json!([{"task_id": "t-1", "status": "done"}])));
         world.server.signal(Signal::USR1);
         wait_status(&world.db, "t-1", "completed").await;

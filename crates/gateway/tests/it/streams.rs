@@ -270,7 +270,7 @@ on_sqlite! {
         assert_eq!(answer.rest().await.unwrap(), "end");
 
         assert_eq!(world.money(&ann).await.used, 9);
-        assert!(world.peak_kib() < 100 << 10, "{} KiB", world.peak_kib());
+        assert!(world.peak_kib() < 64 << 10, "{} KiB", world.peak_kib());
         world.close().await;
     }
 }

@@ -19,15 +19,19 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 # With --target the flags are for the targets alone, not for build scripts and macros.
 RUSTFLAGS="$flags" cargo build --release --target "$host" --target-dir target --bins
 
+# One target, its findings at the end.
+fuzz_one='target=$1
+mkdir -p "corpus/$target" "artifacts/$target"
 failed=0
-for target in $targets; do
-    mkdir -p "corpus/$target" "artifacts/$target"
-    echo "== $target: $seconds s"
-    "target/$host/release/$target" "corpus/$target" "seeds/$target" \
-        -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=1024 \
-        -print_final_stats=1 -artifact_prefix="artifacts/$target/" -dict=json.dict \
-        >"artifacts/$target.log" 2>&1 || failed=1
-    grep -E 'stat::number_of_executed_units|ERROR|SUMMARY|panicked|Test unit written' \
-        "artifacts/$target.log" || true
-    [ "$failed" = 0 ] || { tail -n 30 "artifacts/$target.log"; exit 1; }
-done
+"target/$3/release/$target" "corpus/$target" "seeds/$target" \
+    -max_total_time="$2" -max_len=8192 -timeout=10 -rss_limit_mb=1024 \
+    -print_final_stats=1 -artifact_prefix="artifacts/$target/" -dict=json.dict \
+    >"artifacts/$target.log" 2>&1 || failed=1
+found=$(grep -E "stat::number_of_executed_units|ERROR|SUMMARY|panicked|Test unit written" \
+    "artifacts/$target.log" || true)
+printf "== %s: %s s\n%s\n" "$target" "$2" "$found"
+[ "$failed" = 0 ] || { tail -n 30 "artifacts/$target.log"; exit 1; }'
+
+# As many at a time as there are processors: each uses one.
+printf '%s\n' $targets |
+    xargs -P "$(nproc)" -I '{}' sh -eu -c "$fuzz_one" fuzz '{}' "$seconds" "$host"

@@ -218,6 +218,7 @@ def console_pages(dsn):
     user, request = psql(dsn, "-F", " ", "-c", """
         SELECT user_id, request_id FROM logs WHERE type = 'consume' AND id > (SELECT max(id) FROM logs) / 2
         ORDER BY id LIMIT 1""").split()
+    busiest = psql(dsn, "-c", "SELECT user_id FROM logs_by_day GROUP BY user_id ORDER BY sum(lines) DESC LIMIT 1")
     day, week_ago = (date.today() - timedelta(days=days) for days in (1, 7))
     operators = ["", "?range=24h", "?range=7d", "/channels", "/channels?sort=used_quota", "/channels/1", "/channels/new",
                  "/channels/batch", "/protocols", "/prices", "/prices?show=unpriced", "/groups",
@@ -227,9 +228,14 @@ def console_pages(dsn):
                  f"/log?from={week_ago}&to={day}", "/log?show=recent", f"/explain/{request}", "/find?q=user-49",
                  f"/find?q={request}", "/tasks", "/tasks?status=unfinished", "/webhooks", "/codes", "/audit", "/actions",
                  "/settings", "/doctor", "/statements", f"/statements?user_id={user}",
-                 "/usage", "/usage?per=user", "/usage?per=key", "/usage?per=day", "/api", "/play", "/account"]
-    users = ["", "/keys", "/log", f"/log?from={week_ago}&to={day}", "/log?model=model-7", "/usage", "/usage?per=key",
-             "/usage?per=day", "/statements", "/tasks", "/webhooks", "/redeem", "/prices", "/api", "/play", "/account"]
+                 "/usage", "/usage?per=user", "/usage?per=key", "/usage?per=day",
+                 "/usage?per=channel", "/usage?range=30d", "/usage?model=model-7", "/usage?model=rare&range=30d",
+                 "/usage?channel_id=3", f"/usage?user_id={busiest}", f"/usage?user_id={busiest}&channel_id=3&per=day",
+                 "/log?type=spent", f"/log?type=spent&user_id={busiest}", "/users?deleted=true",
+                 "/actions?kind=money", f"/actions?target_user_id={user}", f"/users/{busiest}",
+                 "/api", "/play", "/account"]
+    users = ["", "/keys", "/log", f"/log?from={week_ago}&to={day}", "/log?model=model-7", "/log?type=spent", "/usage",
+             "/usage?per=key", "/usage?per=day", "/usage?model=model-7", "/usage?range=30d", "/statements", "/tasks", "/webhooks", "/redeem", "/prices", "/api", "/play", "/account"]
     return operators, users
 
 

@@ -39,6 +39,13 @@ const amounts = (() => {
     return `${minus}${sign}${grouped(near / one)}.${String(near % one).padStart(12, '0').slice(0, shown)}`;
   }
 
+  // What was typed, as quota; and of quota what it is worth.
+  function other(text) {
+    const quota = read(text);
+    if (quota === null) return '';
+    return ofQuota && /q\s*$/i.test(text) ? `= ${show(quota)}` : `= ${grouped(quota)} q`;
+  }
+
   // Of a chart, where a number will do.
   const inUnit = (quota) => quota === null ? null : ofQuota ? quota * Number(ofQuota) / Number(one) : quota;
   function round(amount) {
@@ -46,5 +53,5 @@ const amounts = (() => {
     const [digits, part] = Math.abs(amount).toFixed(places).split('.');
     return `${amount < 0 ? '−' : ''}${sign}${grouped(digits)}.${part.replace(/0+$/, '').padEnd(2, '0')}`;
   }
-  return { read, show, inUnit, round };
+  return { read, show, other, inUnit, round };
 })();

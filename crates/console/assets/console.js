@@ -110,6 +110,10 @@
     URL.revokeObjectURL(link.href);
   });
 
+  // Beside an amount, the other way of saying it.
+  function showOthers() {
+    for (const said of all('output[for]')) said.value = amounts.other(document.getElementById(said.htmlFor.value).value);
+  }
   // An amount that is typed: the balance after it, and what the button does.
   function showAmount(event) {
     const input = document.querySelector('input[data-amount]:not([type=radio])');
@@ -135,6 +139,7 @@
   }
   document.addEventListener('input', (event) => {
     if (event.target.matches?.('[data-amount], [data-times]')) showAmount(event);
+    showOthers();
   });
 
   // Keys: `g` and a letter goes, `/` searches, `j k Enter` in tables, `?` shows all.
@@ -239,6 +244,7 @@
     for (const reply of all('pre[data-json]')) reply.textContent = indentJson(reply.textContent) ?? reply.textContent;
     for (const box of all('[data-all]')) box.hidden = false;
     countTicks();
+    showOthers();
   }
   document.addEventListener('htmx:after:swap', renew);
   addEventListener('pageshow', (event) => { if (event.persisted) countTicks(); });

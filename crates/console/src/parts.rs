@@ -4,6 +4,7 @@ use crate::form::{Complaint, Form, NO_AMOUNT};
 use crate::lang::{Lang, tell};
 use crate::shell::{self, csrf};
 use crate::show;
+use crate::unit::Unit;
 use crate::visit::{PageReply, Visit};
 use admin::Page;
 use admin::ops::log::usage::{UsagePoint, UsageSeries};
@@ -174,9 +175,30 @@ pub(crate) struct FormField<'a> {
     required: bool,
     kind: &'a str,
     list: &'a str,
-    is_amount: bool,
+    takes: Takes,
     /// The script shows what it comes to: the balance then, and what the button does.
     is_shown: bool,
+}
+
+/// What is read of a field's text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Text,
+    /// A price, in dollars on every console.
+    Dollars,
+    /// An amount in the unit of the console, in dollars or as quota: beside it stands what it is
+    /// as the other.
+    Amount,
+}
+
+impl Takes {
+    fn reads(self, text: &str) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Dollars => Unit::default().read(text).is_some(),
+            Self::Amount => show::read_amount(text).is_some(),
+        }
+    }
 }
 
 impl<'a> FormField<'a> {
@@ -189,7 +211,7 @@ impl<'a> FormField<'a> {
             required: false,
             kind: "text",
             list: "",
-            is_amount: false,
+            takes: Takes::Text,
             is_shown: false,
         }
     }
@@ -204,9 +226,14 @@ impl<'a> FormField<'a> {
         Self { value, ..self }
     }
 
-    /// It takes dollars, or quota with a q.
+    /// It takes an amount in the unit of the console, dollars, or quota with a q.
     pub(crate) const fn amount(self) -> Self {
-        Self { is_amount: true, ..self }
+        Self { takes: Takes::Amount, ..self }
+    }
+
+    /// It takes a price as vendors list it.
+    pub(crate) const fn dollars(self) -> Self {
+        Self { takes: Takes::Dollars, ..self }
     }
 
     /// The amount that the form moves, or how many times: the script shows what it comes to.
@@ -252,9 +279,7 @@ impl FormFields<'_> {
             true if field.required && field.kind != "password" => {
                 Some(self.lang.say("不能为空", "is required"))
             }
-            false if field.is_amount && show::read_amount(text).is_none() => {
-                Some(self.lang.say(NO_AMOUNT.0, NO_AMOUNT.1))
-            }
+            false if !field.takes.reads(text) => Some(self.lang.say(NO_AMOUNT.0, NO_AMOUNT.1)),
             _ => None,
         }
     }
@@ -267,8 +292,8 @@ impl FormFields<'_> {
     /// A labelled field.
     pub(crate) fn field(&self, field: FormField<'_>) -> Markup {
         let as_well = self.wrong_as_well(&field);
-        let FormField { name, label, hint, value, required, kind, list, is_amount, is_shown } =
-            field;
+        let FormField { name, label, hint, value, required, kind, list, takes, is_shown } = field;
+        let is_amount = takes == Takes::Amount;
         let is_secret = kind == "password";
         let is_lost = is_secret && self.is_lost(name);
         let required = required || is_lost;
@@ -299,10 +324,11 @@ impl FormFields<'_> {
                     input id={ "f-" (name) } name=(name) type=(kind) value=(value)
                         required[required] aria-invalid=[wrong] aria-describedby=[about]
                         list=[(!list.is_empty()).then_some(list)]
-                        inputmode=[is_amount.then_some("decimal")]
+                        inputmode=[(takes != Takes::Text).then_some("decimal")]
                         data-amount=[(is_shown && is_amount).then_some("")]
                         data-times=[(is_shown && !is_amount).then_some("")]
                         autocomplete=(secret.unwrap_or("off"));
+                    @if is_amount { output.hint for={ "f-" (name) } {} }
                 }
                 @if let Some(id) = about {
                     div id=(id) {

@@ -433,16 +433,16 @@ fn dollar_fields(lang: Lang, fields: &FormFields<'_>, price: Option<&AbilityView
     html! {
         div.pair.in-dollars {
             (fields.field(FormField::new("prompt_million", lang.say("输入 $/M", "Prompt $/M"))
-                .amount()
+                .dollars()
                 .value(&prompt.meant)
                 .hint(lang.say("每百万 Tokens 的美元", "dollars a million tokens"))))
             (fields.field(FormField::new("completion_million",
                     lang.say("输出 $/M", "Completion $/M"))
-                .amount()
+                .dollars()
                 .value(&completion.meant)
                 .hint(&hint(&completion, as_prompt))))
             (fields.field(FormField::new("cached_million", lang.say("缓存 $/M", "Cached $/M"))
-                .amount()
+                .dollars()
                 .value(&cached.meant)
                 .hint(&hint(&cached, as_prompt))))
         }

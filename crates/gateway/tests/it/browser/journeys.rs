@@ -65,6 +65,20 @@ on_sqlite! {
             assert_eq!(window.script(&reads).await, json!(null), "{typed}");
         }
         assert_eq!(window.script("return amounts.show(-500000n)").await, "−¥7.25");
+        window.go("/console/account").await;
+        for (typed, beside) in [
+            ("$5", "= 2,500,000 q"),
+            ("36.25", "= 2,500,000 q"),
+            ("80 q", "= ¥0.00116"),
+            ("5€", ""),
+        ] {
+            let types = format!(
+                "const field = document.getElementById('f-threshold'); field.value = {typed:?};
+                 field.dispatchEvent(new Event('input', {{ bubbles: true }}));
+                 return document.querySelector('output[for=f-threshold]').value;"
+            );
+            assert_eq!(window.script(&types).await, beside, "{typed}");
+        }
         window.clean().await;
         window.close().await;
         world.close().await;

@@ -62,7 +62,7 @@ async fn users(db: &Db, ledger: &Ledger, count: usize) -> Vec<UserId> {
     let deposits = users.iter().map(|&user_id| {
         let amount = Quota(1_000_000_000_000);
         let (reason, by, reference) = ("bench".into(), "bench".into(), None);
-        ledger.deposit(Movement { user_id, amount, reason, by, reference })
+        ledger.deposit(Movement { user_id, amount, reason, by, reference, told: None })
     });
     futures_util::future::try_join_all(deposits).await.unwrap();
     users

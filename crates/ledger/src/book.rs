@@ -254,6 +254,7 @@ impl Book {
             redemption: None,
             reference: None,
             content: "".into(),
+            details: None,
         })
     }
 

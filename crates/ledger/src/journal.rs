@@ -13,6 +13,7 @@ pub(crate) enum LineKind {
     Consume,
     Refund,
     Adjust,
+    Manage,
     Error,
 }
 
@@ -24,6 +25,7 @@ impl LineKind {
             Self::Consume => "consume",
             Self::Refund => "refund",
             Self::Adjust => "adjust",
+            Self::Manage => "manage",
             Self::Error => "error",
         }
     }
@@ -58,6 +60,8 @@ pub(crate) struct LineRow {
     /// The reference of a movement.
     pub reference: Option<Arc<str>>,
     pub content: Cow<'static, str>,
+    /// Details that were given as they are, as JSON.
+    pub details: Option<Arc<str>>,
 }
 
 impl LineRow {
@@ -71,6 +75,9 @@ impl LineRow {
 
     /// The details that have no column of their own, as JSON.
     pub(crate) fn other(&self) -> Option<String> {
+        if let Some(details) = &self.details {
+            return Some(details.as_ref().to_owned());
+        }
         if let Some(id) = self.redemption {
             return Some(format!("{{\"redemption_id\":{id}}}"));
         }

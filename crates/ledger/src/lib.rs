@@ -59,7 +59,7 @@ pub use ledger::{Ledger, OF_CODES, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
     AcceptedTask, ChargeRef, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release,
-    Settlement,
+    Settlement, Told,
 };
 pub use prospect::{TaskProspect, task_prospect};
 pub use recount::recount;

@@ -80,7 +80,7 @@ fn release_op(n: u128) -> Op {
 
 fn movement(amount: i64) -> Movement {
     let (reason, by, reference) = ("test".into(), "test".into(), None);
-    Movement { user_id: USER, amount: Quota(amount), reason, by, reference }
+    Movement { user_id: USER, amount: Quota(amount), reason, by, reference, told: None }
 }
 
 fn entry(reference: &str) -> Entry {

@@ -107,6 +107,19 @@ pub struct Movement {
     /// Identifies the movement: a repetition with the same reference, of the same user, moves
     /// nothing and returns the first one's result. `None`: every request is a movement of its own.
     pub reference: Option<Arc<str>>,
+    /// What the admin journal says about it, in the same transaction; `None`: nothing.
+    pub told: Option<Told>,
+}
+
+/// A line of the admin journal.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Who acted.
+    pub user_id: UserId,
+    /// In words.
+    pub content: String,
+    /// Details for programs: a JSON object.
+    pub details: String,
 }
 
 /// The result of a movement.

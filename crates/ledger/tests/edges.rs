@@ -19,7 +19,7 @@ fn settlement(charge: i64) -> Settlement {
 
 fn movement(user_id: UserId, amount: i64) -> Movement {
     let (reason, by, reference) = ("test".into(), "test".into(), None);
-    Movement { user_id, amount: Quota(amount), reason, by, reference }
+    Movement { user_id, amount: Quota(amount), reason, by, reference, told: None }
 }
 
 /// A call with a client-supplied request id, settled at this charge.

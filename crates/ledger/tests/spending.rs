@@ -122,7 +122,7 @@ on_both_databases! {
         // A refund is subtracted where its charge was counted.
         let (user_id, amount) = (user, Quota(10));
         let (reason, by, reference) = ("late".into(), "test".into(), None);
-        let movement = Movement { user_id, amount, reason, by, reference };
+        let movement = Movement { user_id, amount, reason, by, reference, told: None };
         node.ledger.refund(hold.request_id().clone(), movement).await.unwrap();
         assert_eq!(spent(&db, "tokens", key).await, (5, 5));
         drop(node.hold_with_key(user, key, 15).await.unwrap());
@@ -191,7 +191,8 @@ fn a_refund_is_not_made_past_a_locked_key() {
         node.ledger.settle(&mut hold, settlement(30)).await.unwrap();
         let refund = || {
             let (reason, by, reference) = ("late".into(), "test".into(), None);
-            let movement = Movement { user_id: user, amount: Quota(10), reason, by, reference };
+            let movement =
+                Movement { user_id: user, amount: Quota(10), reason, by, reference, told: None };
             node.ledger.refund(hold.request_id().clone(), movement)
         };
         let lock = support::Lock::on_key(&db, key).await;

@@ -25,7 +25,8 @@ fn movement(user_id: UserId, amount: i64) -> Movement {
 
 fn named(user_id: UserId, amount: i64, reference: Option<&str>) -> Movement {
     let (reason, by) = ("test".into(), "test".into());
-    Movement { user_id, amount: Quota(amount), reason, by, reference: reference.map(Into::into) }
+    let reference = reference.map(Into::into);
+    Movement { user_id, amount: Quota(amount), reason, by, reference, told: None }
 }
 
 /// Lines that are in the journal but not in its view by users, or vice versa.

@@ -3,6 +3,7 @@
 use super::batch::RowChange;
 use crate::{Actor, AdminState};
 use domain::{ChannelId, KeyId};
+use ledger::Told;
 use serde_json::{Value as Json, json};
 use store::{Engine, Row, Statement, StoreError, Value};
 
@@ -85,6 +86,21 @@ pub(super) fn returned_id(rows: &[Vec<Row>]) -> Result<i64, StoreError> {
     }
 }
 
+/// The line about a movement of money, which the ledger writes with it.
+pub(super) fn told(actor: &Actor, (action, content): (&str, String), details: Json) -> Told {
+    let details = signed(actor, action, details).to_string();
+    Told { user_id: actor.user_id, content, details }
+}
+
+/// Details with what was done, and by whom.
+fn signed(actor: &Actor, action: &str, details: Json) -> Json {
+    let mut other = json!({ "action": action, "by": actor.username, "by_role": actor.role });
+    if let (Json::Object(into), Json::Object(details)) = (&mut other, details) {
+        into.extend(details);
+    }
+    other
+}
+
 /// Returns the log line for `action`, with `content` for people and `details` for programs. Neither
 /// may contain a secret.
 pub(super) fn manage(
@@ -94,10 +110,7 @@ pub(super) fn manage(
     (action, content): (&str, String),
     details: Json,
 ) -> Statement {
-    let mut other = json!({ "action": action, "by": actor.username, "by_role": actor.role });
-    if let (Json::Object(into), Json::Object(details)) = (&mut other, details) {
-        into.extend(details);
-    }
+    let other = signed(actor, action, details);
     let mut params: Vec<Value> = vec![
         actor.user_id.into(),
         actor.username.as_str().into(),

@@ -29,6 +29,27 @@ async fn balances_are_moved(house: House) {
         log.as_array().unwrap().iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["adjust", "topup", "topup"]);
     assert!(log[1].to_string().contains("gift") && log[1].to_string().contains("root"));
+    // The admin journal has what was moved by hand, under its kind; and what is repeated once.
+    let back = json!({ "delta": 120, "reason": "none", "reversal_of": log[0]["id"] }).to_string();
+    house.post(&path, &back).await.ok();
+    house.post(&path, &back).await.ok();
+    house.post(&path, r#"{"delta":-120,"reason":"again"}"#).await.ok();
+    let told = house.get(&format!("/api/audit/actions?kind=money&target_user_id={ann}")).await.ok();
+    let of = |line: &serde_json::Value| {
+        let other = &line["other"];
+        assert!(line["type"] == "manage" && line["username"] == "root" && other["by"] == "root");
+        assert!(line["delta"] == 0 && other["reason"].is_string(), "{line}");
+        (other["action"].as_str().unwrap().to_owned(), other["delta"].as_i64().unwrap())
+    };
+    let told: Vec<_> = told.as_array().unwrap().iter().map(of).collect();
+    let want = [
+        ("balance.adjust", -120),
+        ("balance.reverse", 120),
+        ("balance.adjust", -120),
+        ("balance.deposit", 50),
+        ("balance.deposit", 100),
+    ];
+    assert_eq!(told, want.map(|(action, delta)| (action.to_owned(), delta)));
     assert_eq!(house.get("/api/audit/ledger").await.ok()["clean"], true);
 }
 

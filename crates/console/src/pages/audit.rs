@@ -134,14 +134,6 @@ pub(crate) async fn actions(Here(visit): Here) -> Handled {
     let page = log::list(&visit.state, &visit.actor, false, &filter, request).await?;
     let body = html! {
         (action_filters(&visit))
-        @if visit.asked("kind") == "money" {
-            p.muted.small {
-                (lang.say("手工调整的余额见", "Balances that were moved by hand are in the log: "))
-                a href="/console/log?type=adjust" { (lang.say("日志中的调整", "adjustments")) }
-                (lang.say(" 和", " and "))
-                a href="/console/log?type=topup" { (lang.say("充值", "deposits")) }
-            }
-        }
         div #list {
             @if page.items.is_empty() {
                 (empty_or_unfit(&visit, lang.say("没有操作记录。", "Nothing was done."), None))
@@ -184,7 +176,7 @@ fn kind_words(lang: Lang, kind: &str) -> &'static str {
     match kind {
         "refused" => lang.say("登录被拒", "Logins refused"),
         "logins" => lang.say("登录", "Logins"),
-        "money" => lang.say("兑换码和任务处理", "Codes, and tasks decided"),
+        "money" => lang.say("资金: 余额、兑换码、任务", "Money: balances, codes, tasks"),
         "users" => lang.say("用户", "Users"),
         "keys" => lang.say("令牌", "Keys"),
         "channels" => lang.say("渠道", "Channels"),

@@ -25,7 +25,9 @@ impl Book {
         }
         let mut line = self.moving_line(movement, kind, entry)?;
         line.delta = movement.amount;
-        self.enter_movement(line, entry, made)
+        let outcome = self.enter_movement(line, entry, made)?;
+        self.tell(movement);
+        Ok(outcome)
     }
 
     /// A deposit of the code's value; the code is void from then on.
@@ -45,7 +47,7 @@ impl Book {
         }
         let reason = format!("redemption #{id} {}", code.name).trim_end().to_owned();
         let by = redemption.by.clone();
-        let movement = Movement { user_id, amount, reason, by, reference: None };
+        let movement = Movement { user_id, amount, reason, by, reference: None, told: None };
         let mut line = self.moving_line(&movement, LineKind::Topup, entry)?;
         line.delta = amount;
         line.redemption = Some(id);
@@ -91,6 +93,7 @@ impl Book {
         line.request_id = charge.request_id.clone();
         (line.counted_on, line.key_counted_on) = (counted_on, key_counted_on);
         let outcome = self.enter_movement(line, entry, made)?;
+        self.tell(movement);
         // The same call may be named by its hold, and without.
         let known = self.rows.settled.values_mut();
         for call in known.filter(|known| known.hold_id == call.hold_id) {
@@ -153,7 +156,37 @@ impl Book {
             redemption: None,
             reference: Some(entry.reference.clone()),
             content: format!("{} (by {})", movement.reason, movement.by).into(),
+            details: None,
         })
+    }
+
+    /// The line of the admin journal about a movement, in the transaction of the movement.
+    fn tell(&mut self, movement: &Movement) {
+        let Some(told) = &movement.told else { return };
+        self.push(LineRow {
+            kind: LineKind::Manage,
+            created_at: self.now,
+            user_id: told.user_id,
+            username: movement.by.as_str().into(),
+            quota: Quota::ZERO,
+            delta: Quota::ZERO,
+            used_delta: Quota::ZERO,
+            hold_id: None,
+            held: None,
+            price_id: None,
+            key_id: None,
+            channel_id: None,
+            model: "".into(),
+            request_id: "".into(),
+            use_time_ms: 0,
+            usage: None,
+            counted_on: None,
+            key_counted_on: None,
+            redemption: None,
+            reference: None,
+            content: told.content.clone().into(),
+            details: Some(told.details.as_str().into()),
+        });
     }
 
     fn enter_movement(&mut self, line: LineRow, entry: &Entry, made: MadeMovement) -> Verdict {

@@ -110,6 +110,7 @@ impl TestLedger {
             reason: "start".into(),
             by: "test".into(),
             reference: None,
+            told: None,
         };
         self.ledger.deposit(deposit).await.unwrap();
         self.limited_key(user_id, 0).await;

@@ -162,7 +162,7 @@ async fn furnish(db: &Db, ledger: &Ledger, url: &str) {
     let (reason, by) = ("start".to_owned(), "test".to_owned());
     let amount = domain::Quota(MONEY);
     ledger
-        .deposit(Movement { user_id: UserId(1), amount, reason, by, reference: None })
+        .deposit(Movement { user_id: UserId(1), amount, reason, by, reference: None, told: None })
         .await
         .unwrap();
 }

@@ -350,7 +350,7 @@ CREATE INDEX logs_action_kinds ON logs ((CASE other ->> 'action'
     WHEN 'task.fail_and_refund' THEN 'money'
     WHEN 'task.settle_now' THEN 'money'
     ELSE CASE substr(other ->> 'action', 1, 4)
-        WHEN 'abil' THEN 'prices' WHEN 'grou' THEN 'prices'
+        WHEN 'abil' THEN 'prices' WHEN 'bala' THEN 'money' WHEN 'grou' THEN 'prices'
         WHEN 'chan' THEN 'channels' WHEN 'prot' THEN 'protocols'
         WHEN 'noti' THEN 'settings' WHEN 'opti' THEN 'settings'
         WHEN 'rede' THEN 'money' WHEN 'task' THEN 'tasks'

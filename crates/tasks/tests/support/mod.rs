@@ -72,7 +72,7 @@ impl TestCluster {
         let user_id: UserId = self.db.write(sql, &[name]).await.unwrap()[0].get("id").unwrap();
         let (amount, reason, by) = (Quota(quota), "start".into(), "test".into());
         self.ledger
-            .deposit(Movement { user_id, amount, reason, by, reference: None })
+            .deposit(Movement { user_id, amount, reason, by, reference: None, told: None })
             .await
             .unwrap();
         let sql = "INSERT INTO tokens (user_id, key_hash) VALUES ($1, $2) RETURNING id";

@@ -5,7 +5,7 @@ use crate::page::{Query, Where};
 use domain::UserId;
 
 /// Kinds of actions. `refused`: logins, passwords and access tokens that were wrong; `money`:
-/// codes, and tasks that were decided over.
+/// balances that were moved by hand, codes, and tasks that were decided over.
 pub const ACTION_KINDS: [&str; 11] = [
     "refused",
     "logins",
@@ -28,7 +28,7 @@ const KIND: &str = "(CASE other ->> 'action'
     WHEN 'task.fail_and_refund' THEN 'money'
     WHEN 'task.settle_now' THEN 'money'
     ELSE CASE substr(other ->> 'action', 1, 4)
-        WHEN 'abil' THEN 'prices' WHEN 'grou' THEN 'prices'
+        WHEN 'abil' THEN 'prices' WHEN 'bala' THEN 'money' WHEN 'grou' THEN 'prices'
         WHEN 'chan' THEN 'channels' WHEN 'prot' THEN 'protocols'
         WHEN 'noti' THEN 'settings' WHEN 'opti' THEN 'settings'
         WHEN 'rede' THEN 'money' WHEN 'task' THEN 'tasks'
@@ -87,4 +87,24 @@ fn read_kind(text: &str) -> Result<&'static str, AdminError> {
             format!("must be one of {}", ACTION_KINDS.join(", ")),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KIND, TARGET};
+
+    #[test]
+    fn the_indexes_of_both_engines_are_what_is_asked_by() {
+        for schema in [
+            include_str!("../../../../store/migrations/postgres/0001_schema.sql"),
+            include_str!("../../../../store/migrations/sqlite/0001_schema.sql"),
+        ] {
+            for (index, expression) in
+                [("logs_action_kinds", KIND), ("logs_action_targets", &format!("({TARGET})"))]
+            {
+                let indexed = format!("CREATE INDEX {index} ON logs ({expression}, id)\n");
+                assert!(schema.contains(&indexed), "{indexed}");
+            }
+        }
+    }
 }

@@ -75,13 +75,8 @@ pub async fn create(
     let id = UserId(record::returned_id(&rows)?);
     if let Some(amount) = input.quota.filter(|quota| *quota != Quota::ZERO) {
         let reason = input.reason.map(|reason| format!("{FIRST_DEPOSIT}: {reason}"));
-        let movement = Movement {
-            user_id: id,
-            amount,
-            reason: reason.unwrap_or_else(|| FIRST_DEPOSIT.to_owned()),
-            by: actor.username.clone(),
-            reference: None,
-        };
+        let reason = reason.unwrap_or_else(|| FIRST_DEPOSIT.to_owned());
+        let movement = by_hand(actor, (id, &username), "balance.deposit", amount, reason);
         let deposited = state.ledger.deposit(movement).await;
         deposited.map_err(|cause| AdminError::DepositFailed { user_id: id.0, cause })?;
     }
@@ -286,11 +281,15 @@ pub async fn move_quota(
             let en = "names the movement by itself: leave out reference and refund_of";
             return Err(AdminError::field("reversal_of", "不能与 reference、refund_of 同用", en));
         }
-        return reverse(state, actor, id, (line, delta, &reason)).await;
+        return reverse(state, actor, &user, (line, delta, &reason)).await;
     }
-    let reference = reference.map(Into::into);
-    let by = actor.username.clone();
-    let movement = Movement { user_id: id, amount: delta, reason, by, reference };
+    let action = match &refund_of {
+        Some(_) => "balance.refund",
+        None if delta.is_negative() => "balance.adjust",
+        None => "balance.deposit",
+    };
+    let movement = by_hand(actor, (id, &user.username), action, delta, reason);
+    let movement = Movement { reference: reference.map(Into::into), ..movement };
     Ok(match refund_of {
         Some(charge) => state.ledger.refund(charge, movement).await?,
         None if delta.is_negative() => state.ledger.adjust(movement).await?,
@@ -321,23 +320,20 @@ pub async fn reverse_line(
 async fn reverse(
     state: &AdminState,
     actor: &Actor,
-    id: UserId,
+    user: &UserView,
     (line, delta, reason): (i64, Quota, &str),
 ) -> Result<Moved, AdminError> {
-    let row = reversible(state, id, line).await?;
+    let row = reversible(state, user.id, line).await?;
     let moved: Quota = row.get("delta")?;
     if moved.0.checked_neg() != Some(delta.0) {
         let en = format!("must be what the line moved, with the other sign: {}", -moved.0);
         let zh = format!("必须是该流水的相反数: {}", -moved.0);
         return Err(AdminError::field("delta", zh, en));
     }
-    let movement = Movement {
-        user_id: id,
-        amount: delta,
-        reason: format!("reversal of line {line}: {reason}"),
-        by: actor.username.clone(),
-        reference: Some(reversal(line).into()),
-    };
+    let reason = format!("reversal of line {line}: {reason}");
+    let owner = (user.id, user.username.as_str());
+    let movement = by_hand(actor, owner, "balance.reverse", delta, reason);
+    let movement = Movement { reference: Some(reversal(line).into()), ..movement };
     Ok(match row.get::<String>("type")?.as_str() {
         "topup" => state.ledger.reverse_deposit(movement).await?,
         "refund" => {
@@ -348,6 +344,27 @@ async fn reverse(
         }
         _ => state.ledger.adjust(movement).await?,
     })
+}
+
+/// A movement by an administrator, and what the admin journal says about it.
+fn by_hand(
+    actor: &Actor,
+    (id, name): (UserId, &str),
+    action: &'static str,
+    amount: Quota,
+    reason: String,
+) -> Movement {
+    let what = match action {
+        "balance.deposit" => "充值",
+        "balance.refund" => "退款",
+        "balance.reverse" => "冲正",
+        _ => "余额调整",
+    };
+    let content = format!("用户 {name} (#{id}) {what} {} q", amount.0);
+    let details = json!({ "target_user_id": id, "delta": amount, "reason": reason });
+    let told = Some(record::told(actor, (action, content), details));
+    let by = actor.username.clone();
+    Movement { user_id: id, amount, reason, by, reference: None, told }
 }
 
 /// A line of a user's that moved what can be moved back: its type, amount and request.

@@ -29,7 +29,7 @@ const SUMMARIES: &[(&str, &str)] = &[
         "Change many at once, all or none; `dry_run`: tell what would change",
         "批量修改, 全部成功或全部不变; `dry_run`: 只列出变化",
     ),
-    ("Change one's language in the console", "修改自己的控制台语言"),
+    ("Change one's name or language", "修改自己的显示名称或语言"),
     ("Change one's password", "修改自己的密码"),
     ("Change what is given of a channel", "修改渠道的所给字段"),
     ("Change what is given of a code", "修改兑换码的所给字段"),

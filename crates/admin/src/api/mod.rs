@@ -38,7 +38,6 @@ use crate::ops::doctor::{HealthCheck, NodeView, read_reach};
 use crate::ops::events::EventRequest;
 use crate::ops::first_steps::FirstSteps;
 use crate::ops::group::{GroupInput, GroupView};
-use crate::ops::language;
 use crate::ops::log::export;
 use crate::ops::log::statement::MonthStatement;
 use crate::ops::log::usage::{ModelUsage, UsageRequest, UsageSeries};
@@ -47,6 +46,7 @@ use crate::ops::log::{LogFilter, LogView, Statistics};
 use crate::ops::notice::{NoticeInput, NoticeView};
 use crate::ops::option::ConsoleConfig;
 use crate::ops::option::{OptionInput, OptionView};
+use crate::ops::own_account;
 use crate::ops::own_sessions::SessionView;
 use crate::ops::price::{OwnPrice, PreviewInput, PricePreview};
 use crate::ops::price_changes::{self, ImportPreview};
@@ -391,7 +391,7 @@ fn own() -> CallTable {
             &[Patch],
             "/api/user/self",
             user::change_own,
-            one::<UserView>("Change one's language in the console").takes(language::read),
+            one::<UserView>("Change one's name or language").takes(own_account::read),
         )
         .post(
             "/api/user/topup",

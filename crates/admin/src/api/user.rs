@@ -5,7 +5,7 @@ use super::extract::{CallingActor, JsonBody, OptionalJsonBody, PathId, QueryPara
 use super::session::CallerPlace;
 use crate::ops::access_token::{self, OwnProof};
 use crate::ops::batch::BatchRequest;
-use crate::ops::language;
+use crate::ops::own_account;
 use crate::ops::user::{self, MovementInput, UserInput};
 use crate::{Actor, AdminError, AdminState, Fields, PageRequest};
 use axum::extract::State;
@@ -40,7 +40,7 @@ pub(super) async fn change_own(
     CallingActor(actor): CallingActor,
     JsonBody(fields): JsonBody,
 ) -> ApiResult {
-    one(language::set(&state, &actor, language::read(fields)?.as_deref()).await?)
+    one(own_account::set(&state, &actor, own_account::read(fields)?).await?)
 }
 
 pub(super) async fn create(

@@ -3,6 +3,7 @@
 use crate::{House, ROOT};
 use axum::body::Body;
 use http::Request;
+use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 
 on_both! { the_door envelopes roles first_start_happens_once }
@@ -52,7 +53,21 @@ async fn roles(house: House) {
         house.call(&ann, "GET", path, "").await.refused(403, "administrator");
         house.call(&bob, "GET", path, "").await.ok();
     }
+    let named = r#"{"display_name":" Ann of the North "}"#;
+    let me = house.call(&ann, "PATCH", "/api/user/self", named).await.ok();
+    assert_eq!(me["display_name"], "Ann of the North");
+    for (wrong, field) in
+        [("{}", "language"), (r#"{"username":"x"}"#, "username"), (r#"{"role":100}"#, "role")]
+    {
+        house.call(&ann, "PATCH", "/api/user/self", wrong).await.refused(422, field);
+    }
+    let told = house.get("/api/audit/actions?kind=users&page_size=1").await.ok();
+    assert_eq!(
+        (&told[0]["username"], &told[0]["other"]["fields"][0]),
+        (&json!("ann"), &json!("display_name"))
+    );
     let me = house.call(&ann, "GET", "/api/user/self", "").await.ok();
+    assert_eq!(me["display_name"], "Ann of the North");
     assert_eq!(me["id"], ann_id);
     house.call(&ann, "GET", "/api/log/self", "").await.ok();
     house

@@ -1,7 +1,7 @@
 //! One's own account: password, access token, low balance.
 
 use crate::folds::folds;
-use crate::form::Complaint;
+use crate::form::{Complaint, Object};
 use crate::parts::{self, FormField, FormFields, action, form_page};
 use crate::shell::{ShellPage, csrf};
 use crate::show;
@@ -9,7 +9,7 @@ use crate::visit::{Handled, Here, Path, Visit, done};
 use admin::AdminError;
 use admin::ops::access_token::{self, OwnProof};
 use admin::ops::own_sessions::{self, SessionView};
-use admin::ops::{low_balance, session, user};
+use admin::ops::{low_balance, own_account, session, user};
 use domain::Quota;
 use maud::{Markup, html};
 use store::Secret;
@@ -39,6 +39,21 @@ async fn changed(visit: &Visit) -> Result<(), AdminError> {
     let both = (Secret::new(old.to_owned()), Secret::new(new.to_owned()));
     let kept = Some(visit.session.hash);
     session::change_password(&visit.state, &visit.actor, visit.client, kept, both).await
+}
+
+/// `POST /console/account/name`
+pub(crate) async fn name(Here(visit): Here) -> Handled {
+    match renamed(&visit).await {
+        Ok(()) => Ok(done(ENTRY, "saved")),
+        Err(error) => page(&visit, Some(&Complaint::of(error, visit.lang())?)).await,
+    }
+}
+
+async fn renamed(visit: &Visit) -> Result<(), AdminError> {
+    let request = Object::default().put("display_name", visit.form.text("display_name"));
+    let input = own_account::read(request.fields()?)?;
+    own_account::set(&visit.state, &visit.actor, input).await?;
+    Ok(())
 }
 
 /// `POST /console/account/low-balance`
@@ -163,8 +178,8 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
     let low = low_balance::get(&visit.state, &visit.actor).await?;
     // A complaint stands above the form that it is about.
     let of_form = |name: &str| complaint.filter(|_| visit.path.ends_with(name));
-    let [of_password, of_threshold, of_token] =
-        ["/password", "/low-balance", "/token"].map(of_form);
+    let [of_name, of_password, of_threshold, of_token] =
+        ["/name", "/password", "/low-balance", "/token"].map(of_form);
     let body = html! {
         dl.facts {
             dt { (lang.say("用户名", "User name")) } dd { (own.username) }
@@ -173,6 +188,8 @@ async fn page(visit: &Visit, complaint: Option<&Complaint>) -> Handled {
             dt { (lang.say("余额", "Balance")) } dd { (show::money(own.quota)) }
             (limits(visit, &own))
         }
+        h2.sec { (lang.say("显示名称", "Display name")) }
+        (name_form(visit, of_name, &own.display_name))
         h2.sec { (lang.say("修改密码", "Change the password")) }
         (password_form(visit, of_password))
         h2.sec { (lang.say("登录的会话", "Where you are logged in")) }
@@ -248,6 +265,24 @@ fn token_form(visit: &Visit, complaint: Option<&Complaint>) -> Markup {
             div.buttons {
                 button { (lang.say("生成新的访问令牌", "Make a new access token")) }
             }
+        }
+    }
+}
+
+fn name_form(visit: &Visit, complaint: Option<&Complaint>, name: &str) -> Markup {
+    let lang = visit.lang();
+    let fields = FormFields::new(lang, &visit.form, complaint);
+    html! {
+        form.form method="post" action="/console/account/name" {
+            (csrf(visit))
+            (parts::complaint(lang, complaint))
+            (fields.field(FormField::new("display_name", lang.say("显示名称", "Display name"))
+                .value(name)
+                .hint(lang.say(
+                    "管理员看到的名称; 登录仍用用户名",
+                    "what administrators see; the user name stays the one to log in with",
+                ))))
+            div.buttons { button { (lang.say("保存", "Save")) } }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::lang::Lang;
 use crate::parts;
 use crate::shell;
 use crate::visit::{Handled, Here, PageReply, Taste, Theme, go_to, is_page, page_of, step};
-use admin::ops::language;
+use admin::ops::own_account;
 use admin::ops::session::{self, LoggedIn, LoginClient};
 use admin::{AdminError, AdminState, BodyShare, session_cookie};
 use axum::Extension;
@@ -170,7 +170,7 @@ async fn keep_language(
 ) -> Result<(), AdminError> {
     let Some(token) = session_cookie::read(headers) else { return Ok(()) };
     if let Some(active) = session::find(state, &store::key_hash(token)).await? {
-        language::set(state, &active.actor, Some(lang.code())).await?;
+        own_account::set_language(state, &active.actor, Some(lang.code())).await?;
     }
     Ok(())
 }

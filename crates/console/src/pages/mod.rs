@@ -200,6 +200,7 @@ fn of_system() -> Router<AdminState> {
         .route("/console/statements", get(statements::show))
         .route("/console/account", get(account::show))
         .route("/console/account/password", post(account::password))
+        .route("/console/account/name", post(account::name))
         .route("/console/account/low-balance", post(account::low_balance))
         .route("/console/account/token", post(account::token))
         .route("/console/account/sessions/{id}/end", post(account::end_session))

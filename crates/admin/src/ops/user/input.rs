@@ -131,7 +131,7 @@ impl UserInput {
             *username = check_username(username)?;
         }
         if let Some(display_name) = &mut self.display_name {
-            *display_name = words::name("display_name", display_name, MAX_NAME_CHARS)?;
+            *display_name = check_display_name(display_name)?;
         }
         if let Some(password) = &self.password {
             crate::password::check(password.expose())?;
@@ -178,6 +178,10 @@ impl UserInput {
         ];
         given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
     }
+}
+
+pub(crate) fn check_display_name(text: &str) -> Result<String, AdminError> {
+    words::name("display_name", text, MAX_NAME_CHARS)
 }
 
 /// A name is typed at logins and on command lines, and stands in log lines.

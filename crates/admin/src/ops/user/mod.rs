@@ -4,7 +4,8 @@ mod input;
 mod write;
 
 pub use input::UserInput;
-pub(super) use input::check_username;
+pub(super) use input::{check_display_name, check_username};
+pub(super) use write::rename_own;
 pub use write::{
     MovementInput, change_many, create, delete, move_quota, refunded_charge, reversal,
     reverse_line, reversed_lines, set_status, update,

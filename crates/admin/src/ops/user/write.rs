@@ -188,6 +188,18 @@ async fn changed(
     Ok(RowChange { statements, subject: Subject::Other, told, details })
 }
 
+/// Gives the actor another name to show; that to log in with stays.
+pub(in crate::ops) async fn rename_own(
+    state: &AdminState,
+    actor: &Actor,
+    display_name: String,
+) -> Result<(), AdminError> {
+    let before = get(state, actor.user_id).await?;
+    let input = UserInput { display_name: Some(display_name), ..UserInput::default() };
+    let RowChange { statements, told, details, .. } = changed(state, actor, &before, input).await?;
+    write(state, statements, actor, before.id, told, details).await
+}
+
 /// Enables or disables a user, and with them all their keys.
 ///
 /// # Errors

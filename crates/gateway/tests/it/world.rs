@@ -152,8 +152,8 @@ impl World {
     }
 
     /// The most memory that the server has taken for its work, in KiB: what was resident, without
-    /// the pages of its own program. Those only grow with what of it has run, and are near 50 MiB in
-    /// a debug build.
+    /// the pages of its own program. Those only grow with what of it has run, and are near 50 MiB
+    /// in a debug build.
     pub fn peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid()));
         let status = status.unwrap();

@@ -20,8 +20,8 @@ use tokio::process::{Child, Command};
 
 /// Finds what people who can't see a page, or can't see it well, would stumble over.
 const AXE: &str = include_str!("axe.min.js");
-/// All its rules on the page as it is, then those of colours in the other theme: a theme is a set of
-/// colours on the same page, and nothing else of it.
+/// All its rules on the page as it is, then those of colours in the other theme: a theme is a set
+/// of colours on the same page, and nothing else of it.
 const RUN_AXE: &str = "const done = arguments[arguments.length - 1];
     const found = async (theme, options) => {
         const { violations } = await axe.run({ resultTypes: ['violations'], ...options });

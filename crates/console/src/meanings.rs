@@ -1,15 +1,17 @@
 //! What the fields of the API mean, in Chinese: the document has it in English.
 
+mod nodes;
 mod questions;
 
 /// The meaning of a field in Chinese, by the English one; a test keeps the list whole.
 pub(crate) fn in_chinese(meaning: &str) -> Option<&'static str> {
-    [MEANINGS, questions::MEANINGS].into_iter().find_map(|list| {
+    LISTS.into_iter().find_map(|list| {
         let found = list.binary_search_by(|(english, _)| (*english).cmp(meaning)).ok()?;
         list.get(found).map(|(_, chinese)| *chinese)
     })
 }
 
+const LISTS: [&[(&str, &str)]; 3] = [MEANINGS, nodes::MEANINGS, questions::MEANINGS];
 const MEANINGS: &[(&str, &str)] = &[
     ("1 enabled, 2 disabled, 3 disabled automatically.", "1 启用, 2 禁用, 3 自动禁用。"),
     ("1 enabled, 2 disabled.", "1 启用, 2 禁用。"),
@@ -327,7 +329,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "这次生成的名称: 同名再次提交不会生成。",
     ),
     ("Names the session, for ending it.", "会话的标识, 用来结束它。"),
-    ("Nodes that serve: their lease is valid.", "在线的节点数: 租约有效。"),
     ("Not here: it is replaced with `POST …/rotate`.", "此处不能修改: 用 `POST …/rotate` 更换。"),
     ("Note of the operators.", "管理员的备注。"),
     ("Nothing was changed: this is what would be.", "没有修改: 这是将会发生的变化。"),
@@ -689,7 +690,7 @@ mod tests {
         }
         let missing: Vec<_> = said.iter().filter(|it| in_chinese(it).is_none()).collect();
         assert!(missing.is_empty(), "not in Chinese: {missing:#?}");
-        for list in [MEANINGS, questions::MEANINGS] {
+        for list in [MEANINGS, nodes::MEANINGS, questions::MEANINGS] {
             for (english, _) in list {
                 assert!(said.contains(english), "no field means this any more: {english}");
             }

@@ -108,6 +108,19 @@ pub(crate) fn count_cell(number: i64) -> Markup {
     html! { td.num { (count(number)) } }
 }
 
+/// `512 KiB`, `96 MiB`, `1.5 GiB`.
+pub(crate) fn bytes(number: i64) -> String {
+    const KIB: i64 = 1 << 10;
+    const MIB: i64 = 1 << 20;
+    const GIB: i64 = 1 << 30;
+    match number {
+        ..KIB => format!("{number} B"),
+        KIB..MIB => format!("{} KiB", number / KIB),
+        MIB..GIB => format!("{} MiB", number / MIB),
+        _ => format!("{}.{} GiB", number / GIB, number % GIB * 10 / GIB),
+    }
+}
+
 /// An instant, in UTC until the script shows it as the reader's clock does.
 pub(crate) fn at(seconds: i64) -> Markup {
     instant(seconds, "at")
@@ -316,6 +329,13 @@ mod tests {
         let shown = [(0, 0), (0, 9), (1, 3_000), (23, 1_000), (999, 1_000), (4, 4)];
         let shown = shown.map(|(part, all)| share(part, all));
         assert_eq!(shown, ["–", "0 %", "< 0.1 %", "2.3 %", "99.9 %", "100 %"]);
+    }
+
+    #[test]
+    fn bytes_are_in_the_largest_unit_that_fits() {
+        let shown = [0, 1_023, 1_024, (1 << 20) - 1, 256 << 20, 1 << 30, 3 << 29].map(bytes);
+        let expected = ["0 B", "1023 B", "1 KiB", "1023 KiB", "256 MiB", "1.0 GiB", "1.5 GiB"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

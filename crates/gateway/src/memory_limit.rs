@@ -39,6 +39,11 @@ impl MemoryLimit {
         self.look();
     }
 
+    /// The ceiling, if there is one.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        Some(self.limit_bytes.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
+    }
+
     /// Whether new calls are refused.
     fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)

@@ -8,7 +8,7 @@ use domain::{Fault, FaultKind, UnixMs};
 use format::Format;
 use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderValue, Method, Request, Response};
-use httpd::{Cuts, Limits, Place, Stop};
+use httpd::{ConnectionMetrics, Limits, Place, Stop};
 use hyper::body::Incoming;
 use oplog::Lines;
 use prometheus_client::collector::Collector;
@@ -49,7 +49,8 @@ pub(crate) async fn serve(
         let (registry, path) = (Arc::clone(&registry), Arc::clone(&path));
         async move { answer(&request, &path, &registry) }
     };
-    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)], Cuts::default()).await;
+    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)], ConnectionMetrics::default())
+        .await;
 }
 
 fn answer(request: &Request<Incoming>, path: &str, registry: &Registry) -> Response<Body> {

@@ -5,14 +5,14 @@
 //! Used for clients, for metrics and diagnostics, and by the trial upstream.
 #![warn(unreachable_pub, clippy::disallowed_methods)]
 
+mod connection_metrics;
 mod connections;
 mod cores;
-mod cuts;
 mod head_timer;
 mod request_rules;
 mod server;
 mod write_guard;
 
+pub use connection_metrics::ConnectionMetrics;
 pub use cores::Cores;
-pub use cuts::Cuts;
 pub use server::{Limits, Place, Stop, listen, serve};

@@ -1,7 +1,7 @@
 //! The accept loop, and the connections that it serves.
 
+use crate::connection_metrics::ConnectionMetrics;
 use crate::connections::{ConnectionState, Connections};
-use crate::cuts::Cuts;
 use crate::head_timer::HeadTimer;
 use crate::request_rules::refusal;
 use crate::write_guard::{Sending, WriteGuard};
@@ -87,7 +87,7 @@ pub async fn serve<H, F>(
     limits: Limits,
     stop: Stop,
     places: Vec<Place<H>>,
-    cuts: Cuts,
+    metrics: ConnectionMetrics,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -132,14 +132,15 @@ pub async fn serve<H, F>(
         http.timer(HeadTimer::default());
         let connections = Arc::clone(connections);
         let (stream, there) = (TokioIo::new(stream), connections.clone());
-        let io = WriteGuard::new(stream, write_window, there, guarded, cuts.clone());
+        let io = WriteGuard::new(stream, write_window, there, guarded, metrics.clone());
         let connection = http.serve_connection(io, service);
         let supervised = connections.join().supervise(connection);
+        let open = metrics.opened();
         let connection = async move {
             if let Err(error) = supervised.await {
                 tracing::debug!(%peer, %error, "connection ended early");
             }
-            drop(slot);
+            drop((open, slot));
         };
         tracker.spawn_on(roster::named("connection", connection), &place.runtime);
     })
@@ -225,7 +226,7 @@ mod tests {
             Response::new(web::full(bytes))
         };
         let places = vec![Place::here(handler)];
-        let serving = serve(listener, limits, stop.clone(), places, Cuts::default());
+        let serving = serve(listener, limits, stop.clone(), places, ConnectionMetrics::default());
         let job = tokio::spawn(serving);
         (address, stop, job)
     }
@@ -301,8 +302,8 @@ mod tests {
             let runtime = runtime.clone();
             Place { runtime, handler: says_where }
         });
-        let (places, cuts) = (places.collect(), Cuts::default());
-        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places, cuts));
+        let (places, metrics) = (places.collect(), ConnectionMetrics::default());
+        let job = tokio::spawn(serve(listener, LIMITS_OF_MANY, stop.clone(), places, metrics));
         let (mut kept, mut seen) = (Vec::new(), Vec::new());
         for _ in 0..4 {
             let mut stream = TcpStream::connect(address).await.unwrap();

@@ -3,8 +3,8 @@
 //! Pending output is memory, and part of a user's budget. There is no timer while the client keeps
 //! up: it is armed when the system takes no more bytes, and checked only then.
 
+use crate::connection_metrics::{ConnectionMetrics, Cut};
 use crate::connections::Connections;
-use crate::cuts::{Cut, Cuts};
 use http::{HeaderValue, Response};
 use hyper::body::Body as _;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -143,7 +143,7 @@ pub(crate) struct WriteGuard<T> {
     wait: Option<Wait>,
     /// What is held since the client was first awaited for it, and until when it may be.
     held: Option<(HeldPart, Instant)>,
-    cuts: Cuts,
+    metrics: ConnectionMetrics,
     /// Reused from wait to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -171,9 +171,9 @@ impl<T> WriteGuard<T> {
         window: Duration,
         connections: Arc<Connections>,
         sending: Sending,
-        cuts: Cuts,
+        metrics: ConnectionMetrics,
     ) -> Self {
-        Self { io, window, connections, sending, wait: None, held: None, cuts, timer: None }
+        Self { io, window, connections, sending, wait: None, held: None, metrics, timer: None }
     }
 
     /// A stop wakes every connection, and shortens a window that has begun.
@@ -215,7 +215,7 @@ impl<T> WriteGuard<T> {
         if wait.unread.is_none() {
             wait.unread = self.sending.unread();
             if wait.unread.as_ref().is_some_and(|unread| !unread.client_is_awaited()) {
-                self.cuts.count(Cut::NoRoom);
+                self.metrics.count(Cut::NoRoom);
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
         }
@@ -235,11 +235,11 @@ impl<T> WriteGuard<T> {
                 let now = Instant::now();
                 if let Some((held, _)) = self.held.filter(|(_, until)| now >= *until) {
                     self.sending.is_cut(held);
-                    self.cuts.count(Cut::Held);
+                    self.metrics.count(Cut::Held);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 if wait.taken_bytes < least_bytes.max(1) {
-                    self.cuts.count(Cut::NotRead);
+                    self.metrics.count(Cut::NotRead);
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 let until = now + window;
@@ -327,7 +327,8 @@ mod tests {
             async { Ok::<_, Infallible>(response) }
         });
         let stream = TokioIo::new(server);
-        let io = WriteGuard::new(stream, WINDOW, Arc::default(), guarded, Cuts::default());
+        let io =
+            WriteGuard::new(stream, WINDOW, Arc::default(), guarded, ConnectionMetrics::default());
         let mut http = http1::Builder::new();
         http.max_buf_size(128 << 10);
         let connection = tokio::spawn(http.serve_connection(io, service));

@@ -115,7 +115,8 @@ pub(crate) async fn heartbeat(ledger: &Ledger) -> Result<(), StoreError> {
     let config = &config.jobs;
     let lease_until = now.plus_ms(config.lease_ms);
     let (id, name) = (ledger.node(), &config.node_name);
-    nodes::register(ledger.db(), &NodeState { id, name, now, lease_until }).await?;
+    let load = ledger.load();
+    nodes::register(ledger.db(), &NodeState { id, name, now, lease_until, load }).await?;
     ledger.lease().renewed(now, lease_until);
     Ok(())
 }

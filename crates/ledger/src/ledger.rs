@@ -15,8 +15,9 @@ use crate::postgres::{Lane, LaneQueues};
 use crate::redemption::Redemption;
 use crate::sqlite::SqliteQueue;
 use domain::{Clock, NodeId, Quota, UnixMs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use store::nodes::NodeLoad;
 use store::{Db, Engine, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,12 @@ pub const REFERENCE_MAX: usize = 100;
 /// How the references of redeemed codes begin. No caller's own may.
 pub const OF_CODES: &str = "code-";
 
+/// Measures the process for its heartbeats: what it looks at lies above this crate.
+pub trait NodeGauges: Send + Sync {
+    /// What is so now.
+    fn load(&self) -> NodeLoad;
+}
+
 /// The ledger of this process.
 #[derive(Clone)]
 pub struct Ledger {
@@ -44,6 +51,7 @@ pub struct Ledger {
     db: Db,
     lease: Arc<Lease>,
     retention_changed: Arc<Notify>,
+    gauges: Arc<OnceLock<Box<dyn NodeGauges>>>,
     /// Stops the lanes and ends the node's lease, after the last settlement.
     finished: CancellationToken,
 }
@@ -101,6 +109,7 @@ impl Ledger {
             db,
             lease: Arc::default(),
             retention_changed: Arc::default(),
+            gauges: Arc::default(),
             finished,
         })
     }
@@ -131,6 +140,15 @@ impl Ledger {
         if before.jobs.log_retention_days != config.jobs.log_retention_days {
             self.retention_changed.notify_one();
         }
+    }
+
+    /// Has each heartbeat from now on tell what `gauges` show. The first ones may stay.
+    pub fn measure_with(&self, gauges: impl NodeGauges + 'static) {
+        let _ = self.gauges.set(Box::new(gauges));
+    }
+
+    pub(crate) fn load(&self) -> Option<NodeLoad> {
+        self.gauges.get().map(|gauges| gauges.load())
     }
 
     /// Waits until the retention is changed.

@@ -55,7 +55,7 @@ pub use error::{CodeFault, LedgerError};
 pub use explain::{CALLS_MAX, ExplainRequest, Explanation, HoldStory, JournalLine, explain};
 pub use hold::Hold;
 pub use jobs::run_once as run_jobs_once;
-pub use ledger::{Ledger, OF_CODES, REFERENCE_MAX};
+pub use ledger::{Ledger, NodeGauges, OF_CODES, REFERENCE_MAX};
 pub use metrics::Metrics;
 pub use op::{
     AcceptedTask, ChargeRef, Closed, EndState, HoldRequest, KeptReply, Moved, Movement, Release,

@@ -17,7 +17,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
-use httpd::{Cuts, Limits, Place, Stop};
+use httpd::{ConnectionMetrics, Limits, Place, Stop};
 use hyper::body::Incoming;
 use pprof::protos::{Message, Profile};
 use std::io::Write;
@@ -48,7 +48,8 @@ pub async fn serve(listener: TcpListener, clock: Clock, stop: Stop) {
             })
         }
     };
-    httpd::serve(listener, LIMITS, stop, vec![Place::here(handler)], Cuts::default()).await;
+    let (places, metrics) = (vec![Place::here(handler)], ConnectionMetrics::default());
+    httpd::serve(listener, LIMITS, stop, places, metrics).await;
 }
 
 async fn answer(request: &Request<Incoming>, clock: &Clock) -> Result<Response<Body>, Fault> {

@@ -4,6 +4,32 @@
 use crate::sums::sum_of;
 use crate::{Db, Row, StoreError, Value};
 use domain::{NodeId, Quota, UnixMs};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+/// What a node measured of itself at its last heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeLoad {
+    /// Resident memory, in bytes; null where the system does not tell.
+    pub resident_bytes: Option<i64>,
+    /// `MEMORY_LIMIT`, past which it takes no new calls; null: it has none.
+    pub memory_limit_bytes: Option<i64>,
+    /// Bytes of requests and responses that it holds in memory.
+    pub body_bytes: i64,
+    /// How many of them it may hold: `CUSTOM_PASS_BUFFER_BUDGET`.
+    pub body_budget_bytes: i64,
+    /// Open connections of clients.
+    pub connections: i64,
+    /// How many of them it accepts at a time.
+    pub max_connections: i64,
+    /// Connections of its pool to PostgreSQL that are in use; null on SQLite, which has no pool.
+    pub database_in_use: Option<i64>,
+    /// How many connections that pool may have; null on SQLite.
+    pub database_max: Option<i64>,
+    /// Whether its Redis answers; null: it has none.
+    pub redis_answers: Option<bool>,
+}
 
 /// A node's lease, to be announced or renewed.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +42,8 @@ pub struct NodeState<'a> {
     pub now: UnixMs,
     /// The lease's end. Until then no other node ends this one's holds.
     pub lease_until: UnixMs,
+    /// What it measures of itself; none while it starts.
+    pub load: Option<NodeLoad>,
 }
 
 /// Announces a node, or renews its lease.
@@ -23,15 +51,17 @@ pub struct NodeState<'a> {
 /// # Errors
 /// Any error of the database.
 pub async fn register(db: &Db, node: &NodeState<'_>) -> Result<(), StoreError> {
-    let sql = "INSERT INTO nodes (id, name, started_at, lease_until, version)
-               VALUES ($1, $2, $3, $4, $5)
-               ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
+    let sql = "INSERT INTO nodes (id, name, started_at, lease_until, version, load)
+               VALUES ($1, $2, $3, $4, $5, $6)
+               ON CONFLICT (id) DO UPDATE
+               SET lease_until = excluded.lease_until, load = excluded.load";
     let params = [
         Value::from(node.id),
         Value::from(node.name),
         Value::from(node.now),
         Value::from(node.lease_until),
         Value::from(env!("CARGO_PKG_VERSION")),
+        Value::from(node.load.map(|load| json!(load))),
     ];
     db.execute(sql, &params).await.map(drop)
 }
@@ -53,6 +83,9 @@ pub struct NodeRow {
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
+    /// What it measured of itself at its last heartbeat. None: it has not yet, or its program is
+    /// of a version that measures otherwise.
+    pub load: Option<NodeLoad>,
 }
 
 /// All nodes, the newest first.
@@ -62,7 +95,7 @@ pub struct NodeRow {
 pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
     let held = sum_of(db.engine(), "amount");
     let sql = format!(
-        "SELECT id, name, started_at, lease_until, version,
+        "SELECT id, name, started_at, lease_until, version, load,
                 coalesce(open_holds, 0) AS open_holds, coalesce(held, 0) AS held
          FROM nodes LEFT JOIN (
              SELECT node_id, count(*) AS open_holds, {held} AS held FROM holds
@@ -78,9 +111,15 @@ pub async fn list(db: &Db) -> Result<Vec<NodeRow>, StoreError> {
             version: row.get("version")?,
             open_holds: row.get("open_holds")?,
             held: row.get("held")?,
+            load: load_of(row)?,
         })
     };
     db.read(&sql, &[]).await?.iter().map(read).collect()
+}
+
+fn load_of(row: &Row) -> Result<Option<NodeLoad>, StoreError> {
+    let stored: Option<String> = row.get("load")?;
+    Ok(stored.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// A node's name.

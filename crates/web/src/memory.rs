@@ -122,6 +122,12 @@ impl Budget {
         of_user <= self.limit_bytes.load(Ordering::Relaxed) - all
     }
 
+    /// Bytes that may be in use.
+    #[must_use]
+    pub fn limit_bytes(&self) -> i64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
     /// Bytes in use.
     #[must_use]
     pub const fn used_bytes(&self) -> &Gauge {

@@ -8,8 +8,8 @@ use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-pub use store::nodes::LooseHolds;
 use store::nodes::{self, NodeRow};
+pub use store::nodes::{LooseHolds, NodeLoad};
 use utoipa::ToSchema;
 
 /// How a check came out.
@@ -167,6 +167,9 @@ pub struct NodeView {
     pub open_holds: i64,
     /// What they put aside.
     pub held: Quota,
+    /// What it measured of itself at its last heartbeat, seconds ago; null where it has just
+    /// started, or is gone.
+    pub load: Option<NodeLoad>,
 }
 
 /// What is on hold for no node: for unfinished tasks, and for calls whose outcome is unknown.
@@ -194,6 +197,7 @@ pub async fn list_nodes(state: &AdminState, actor: &Actor) -> Result<Page<NodeVi
         version: row.version,
         open_holds: row.open_holds,
         held: row.held,
+        load: row.load.filter(|_| row.lease_until > now),
     };
     let rows = nodes::list(&state.db).await?;
     Ok(Page::whole(rows.into_iter().map(view).collect()))

@@ -7,7 +7,7 @@ use crate::parts;
 use crate::shell::{ShellPage, csrf};
 use crate::visit::{Handled, Here, Visit};
 use crate::{findings, show};
-use admin::ops::doctor::{self, HealthCheck, HealthState, LooseHolds, NodeView};
+use admin::ops::doctor::{self, HealthCheck, HealthState, LooseHolds, NodeLoad, NodeView};
 use admin::{AdminError, ROLE_ROOT};
 use maud::{Markup, html};
 
@@ -162,6 +162,11 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                     th.hide { (lang.say("版本", "Version")) }
                     th.num { (lang.say("未结预扣", "Open holds")) }
                     th.num { (lang.say("预扣", "Held")) }
+                    th.num { (lang.say("内存", "Memory")) }
+                    th.num.hide { (lang.say("正文占用", "Bodies")) }
+                    th.num { (lang.say("连接", "Connections")) }
+                    th.num.hide { (lang.say("数据库连接", "Database")) }
+                    th.hide { "Redis" }
                     th.hide { (lang.say("启动于", "Started")) }
                     th.hide { (lang.say("租约至", "Lease until")) }
                     th.hide { "ID" }
@@ -174,6 +179,7 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                         td.hide.mono { (node.version) }
                         (show::count_cell(node.open_holds))
                         (show::amount_cell(node.held))
+                        (load_cells(lang, node.load.as_ref()))
                         td { (show::ago(node.started_at)) }
                         td.hide { (show::ago(node.lease_until)) }
                         td.hide.mono { (node.id) }
@@ -181,5 +187,30 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                 } }
             } }))
         }
+    }
+}
+
+/// What a node measured of itself: each number with the limit it counts against.
+fn load_cells(lang: Lang, load: Option<&NodeLoad>) -> Markup {
+    let Some(load) = load else {
+        return html! { @for _ in 0..5 { td.num.muted { (show::NOTHING) } } };
+    };
+    let of = |taken: Option<String>, limit: Option<String>| match (taken, limit) {
+        (Some(taken), Some(limit)) => format!("{taken} / {limit}"),
+        (Some(taken), None) => taken,
+        (None, _) => show::NOTHING.to_owned(),
+    };
+    let bytes = |number: Option<i64>| number.map(show::bytes);
+    let count = |number: Option<i64>| number.map(show::count);
+    html! {
+        td.num { (of(bytes(load.resident_bytes), bytes(load.memory_limit_bytes))) }
+        td.num { (of(bytes(Some(load.body_bytes)), bytes(Some(load.body_budget_bytes)))) }
+        td.num { (of(count(Some(load.connections)), count(Some(load.max_connections)))) }
+        td.num { (of(count(load.database_in_use), count(load.database_max))) }
+        td { @match load.redis_answers {
+            Some(true) => (parts::state("on", lang.say("有响应", "answers"))),
+            Some(false) => (parts::state("bad", lang.say("无响应", "no answer"))),
+            None => (parts::state("off", lang.say("未配置", "none"))),
+        } }
     }
 }

@@ -24,7 +24,7 @@ use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::StreamBody;
-use httpd::{Cuts, Limits, Place, Stop};
+use httpd::{ConnectionMetrics, Limits, Place, Stop};
 use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const WORDS: [&str; 5] = ["Hello", " from", " the", " trial", " upstream."];
 pub(crate) async fn serve(listener: TcpListener, stop: Stop) {
     let tasks = Arc::new(TrialTasks::default());
     let place = Place::here(move |request, _| answer(request, Arc::clone(&tasks)));
-    httpd::serve(listener, LIMITS, stop, vec![place], Cuts::default()).await;
+    httpd::serve(listener, LIMITS, stop, vec![place], ConnectionMetrics::default()).await;
 }
 
 /// The behavior that the query selects.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod first_run;
+mod node_meter;
 mod parts;
 mod service;
 mod settings;

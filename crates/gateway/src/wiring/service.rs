@@ -1,6 +1,7 @@
 //! The life of a serving process: start in order, run, stop in the opposite order.
 
 use super::clock::ServiceClock;
+use super::node_meter::NodeMeter;
 use super::parts;
 use super::settings::{Followers, LiveSettings};
 use crate::app::App;
@@ -16,7 +17,7 @@ use admin::ops::doctor::HealthChecks;
 use admin::ops::events::EventHub;
 use anyhow::Context;
 use domain::{Clock, NodeId, UnixMs};
-use httpd::{Cores, Cuts, Limits, Place, Stop};
+use httpd::{ConnectionMetrics, Cores, Limits, Place, Stop};
 use ledger::Ledger;
 use oplog::{Levels, Lines};
 use prometheus_client::registry::Registry;
@@ -173,7 +174,7 @@ impl Service {
         });
         let stop = Stop::default();
         let mut registry = Registry::default();
-        let cuts = register(&mut registry, &built, started_at, lines.clone());
+        let connections = register(&mut registry, &built, started_at, lines.clone());
         memory.register(&mut registry);
         if let Some((listener, config)) = metrics {
             spawn_metrics(&jobs, &shutdown, listener, config, registry)?;
@@ -184,10 +185,8 @@ impl Service {
         spawn_followers(&jobs, &shutdown, &built, (lines, settings, main));
         spawn_background(&jobs, &shutdown, &config, &built.admin, (&memory, &service_clock));
 
-        let max_connections = match config.server.max_connections {
-            0 => process::connections_for(descriptors),
-            given => given,
-        };
+        let max_connections = max_connections(&config, descriptors);
+        measure(&built, &memory, &connections, max_connections);
         let limits = limits(&config, max_connections);
         let address = listener.local_addr()?;
         let places = places.into_iter().map(|(runtime, relay)| {
@@ -195,7 +194,7 @@ impl Service {
             let handler = move |request, peer| Arc::clone(&app).answer(relay.now(), request, peer);
             Place { runtime, handler }
         });
-        let serving = httpd::serve(listener, limits, stop.clone(), places.collect(), cuts);
+        let serving = httpd::serve(listener, limits, stop.clone(), places.collect(), connections);
         let serving = tokio::spawn(roster::named("accept loop", serving));
         announce(address, &built.db, began, max_connections);
         Ok(Self {
@@ -389,18 +388,42 @@ fn start_traces(config: &Config, node: NodeId) -> anyhow::Result<Option<Traces>>
     Traces::start(traces, parts::traces_client(config)?, node).map(Some)
 }
 
+/// Has the heartbeats tell what this process measures of itself.
+fn measure(
+    built: &Parts,
+    memory: &Arc<MemoryLimit>,
+    connections: &ConnectionMetrics,
+    max_connections: usize,
+) {
+    built.ledger.measure_with(NodeMeter {
+        memory: Arc::clone(memory),
+        budget: Arc::clone(&built.admin.budget),
+        connections: connections.clone(),
+        max_connections,
+        db: built.db.clone(),
+        redis: built.redis.clone(),
+    });
+}
+
+fn max_connections(config: &Config, descriptors: u64) -> usize {
+    match config.server.max_connections {
+        0 => process::connections_for(descriptors),
+        given => given,
+    }
+}
+
 const fn limits(config: &Config, max_connections: usize) -> Limits {
     let ServerConfig { header_timeout_ms, write_timeout_ms, .. } = config.server;
     Limits { max_connections, header_timeout_ms, write_timeout_ms }
 }
 
-/// Returns what counts the connections that are cut.
+/// Returns what counts the connections.
 fn register(
     registry: &mut Registry,
     parts: &Parts,
     started_at: UnixMs,
     lines: Option<Lines>,
-) -> Cuts {
+) -> ConnectionMetrics {
     parts.relay.register(registry);
     parts.tasks.register(registry);
     parts.ledger.metrics().register(registry);
@@ -412,9 +435,9 @@ fn register(
     }
     metrics::register_process(registry, started_at, lines);
     metrics::register_pool(registry, parts.db.clone());
-    let cuts = Cuts::default();
-    cuts.register(registry);
-    cuts
+    let connections = ConnectionMetrics::default();
+    connections.register(registry);
+    connections
 }
 
 fn spawn_metrics(

@@ -52,6 +52,17 @@ impl Cluster {
         }
     }
 
+    /// Waits until one node says of all three whether their Redis answers.
+    async fn says_of_redis(&self, answers: bool) {
+        eventually(&format!("heartbeats to tell that Redis answers: {answers}"), || async {
+            let list = self.others[1].admin().get("/api/node").await;
+            let nodes = list.as_array().expect("nodes").iter();
+            let told: Vec<_> = nodes.map(|node| &node["load"]["redis_answers"]).collect();
+            (told == [&json!(answers); 3]).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until every node listens for changes.
     async fn listening(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
@@ -153,6 +164,7 @@ on_postgres! {
 
         cluster.redis.kill_9().await;
         cluster.ready(&json!({"status": "ready", "redis": "down"})).await;
+        cluster.says_of_redis(false).await;
         assert_eq!(cluster.let_through(&ann, 2).await, 6, "each node counts for itself");
         assert_eq!(cluster.metric("custompass_redis_up").await, 0);
         let found = cluster.world.server.cli(&["check"]).await;
@@ -163,6 +175,7 @@ on_postgres! {
 
         cluster.redis.start_again().await;
         cluster.ready(&json!({"status": "ready", "redis": "up"})).await;
+        cluster.says_of_redis(true).await;
         let passed = cluster.let_through(&ann, 2).await;
         let failed = cluster.metric("custompass_redis_asked_total{result=\"failed\"}").await;
         assert!((2..=2 + failed).contains(&passed), "{passed} of 2, {failed} in vain");

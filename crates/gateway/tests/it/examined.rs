@@ -2,7 +2,7 @@
 
 use crate::pages::{Browser, PASSWORD, lively, name_of};
 use crate::world::World;
-use testkit::{ROOT_PASSWORD, TestDb, json, on_both_databases};
+use testkit::{ROOT_PASSWORD, TestDb, eventually, json, on_both_databases};
 
 /// The checks of this state, by name.
 fn named(checks: &serde_json::Value, state: &str) -> Vec<String> {
@@ -43,6 +43,31 @@ on_both_databases! {
         let nodes = admin.get("/api/node").await;
         let alive: Vec<_> = nodes.as_array().unwrap().iter().map(|node| &node["alive"]).collect();
         assert_eq!(alive, [&json!(true)], "{nodes}");
+        world.close().await;
+    }
+
+    async fn a_node_tells_what_it_measures_of_itself(db: TestDb) {
+        let world = World::with(db, &[("MEMORY_LIMIT", "8GiB")]).await;
+        let pool = world.db.is_postgres();
+        let load = eventually("a heartbeat to tell of a connection", || async {
+            let nodes = world.admin().get("/api/node").await;
+            let load = &nodes[0]["load"];
+            (load["connections"].as_i64()? > 0).then(|| load.clone())
+        })
+        .await;
+        assert!(load["resident_bytes"].as_i64().unwrap() > 1 << 20, "{load}");
+        assert_eq!(load["memory_limit_bytes"], json!(8_i64 << 30), "{load}");
+        assert_eq!(load["body_budget_bytes"], json!(256 << 20), "{load}");
+        assert!(load["max_connections"].as_i64().unwrap() >= 16, "{load}");
+        assert_eq!(load["database_max"].is_i64(), pool, "{load}");
+        assert_eq!(load["database_in_use"].is_i64(), pool, "{load}");
+        assert_eq!(load["redis_answers"], json!(null), "{load}");
+
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let page = root.get("/console/doctor").await.expect(200).text();
+        for words in [" MiB / 8.0 GiB", " / 256 MiB"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
         world.close().await;
     }
 

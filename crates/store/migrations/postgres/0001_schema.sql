@@ -551,7 +551,8 @@ CREATE TABLE nodes (
     name        text        NOT NULL DEFAULT '',
     started_at  timestamptz NOT NULL DEFAULT now(),
     lease_until timestamptz NOT NULL,
-    version     text        NOT NULL DEFAULT ''
+    version     text        NOT NULL DEFAULT '',
+    load        jsonb
 );
 COMMENT ON TABLE  nodes IS 'Running newapi processes';
 COMMENT ON COLUMN nodes.id IS 'One run of one process';
@@ -559,6 +560,7 @@ COMMENT ON COLUMN nodes.name IS 'Host name and process number';
 COMMENT ON COLUMN nodes.started_at IS 'When it started';
 COMMENT ON COLUMN nodes.lease_until IS 'Until when no other node ends its holds';
 COMMENT ON COLUMN nodes.version IS 'Version of the program';
+COMMENT ON COLUMN nodes.load IS 'Its memory, connections and Redis at its last heartbeat; null while it starts';
 
 CREATE TABLE idempotency (
     user_id         bigint      NOT NULL,

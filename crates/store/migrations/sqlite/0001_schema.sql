@@ -375,7 +375,8 @@ CREATE TABLE nodes (
     name        TEXT    NOT NULL DEFAULT '',
     started_at  INTEGER NOT NULL,
     lease_until INTEGER NOT NULL,
-    version     TEXT    NOT NULL DEFAULT ''
+    version     TEXT    NOT NULL DEFAULT '',
+    load        TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE idempotency (

@@ -1,0 +1,34 @@
+//! What a node measures of itself.
+
+pub(super) const MEANINGS: &[(&str, &str)] = &[
+    ("Bytes of requests and responses that it holds in memory.", "内存中请求和响应正文的字节数。"),
+    (
+        "Connections of its pool to PostgreSQL that are in use; null on SQLite, which has no pool.",
+        "PostgreSQL 连接池中正在使用的连接数; SQLite 没有连接池, 为 null。",
+    ),
+    (
+        "How many connections that pool may have; null on SQLite.",
+        "该连接池的连接数上限; SQLite 为 null。",
+    ),
+    ("How many of them it accepts at a time.", "同时接受的连接数上限。"),
+    (
+        "How many of them it may hold: `CUSTOM_PASS_BUFFER_BUDGET`.",
+        "上述字节数的上限: `CUSTOM_PASS_BUFFER_BUDGET`。",
+    ),
+    ("Nodes that serve: their lease is valid.", "在线的节点数: 租约有效。"),
+    ("Open connections of clients.", "打开的客户端连接数。"),
+    (
+        "Resident memory, in bytes; null where the system does not tell.",
+        "常驻内存 (字节); null: 系统未提供。",
+    ),
+    (
+        "What it measured of itself at its last heartbeat, seconds ago; null where it has just \
+         started, or is gone.",
+        "最近一次心跳 (几秒前) 时的自身测量值; null: 刚启动, 或已停止。",
+    ),
+    ("Whether its Redis answers; null: it has none.", "其 Redis 是否有响应; null: 未配置。"),
+    (
+        "`MEMORY_LIMIT`, past which it takes no new calls; null: it has none.",
+        "`MEMORY_LIMIT`, 超过后不再接受新调用; null: 未设置。",
+    ),
+];

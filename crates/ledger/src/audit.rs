@@ -4,6 +4,7 @@
 
 use domain::{HOUR_MS, Quota, UnixMs};
 use serde::Serialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use store::sums::sum_of;
 use store::{Db, Engine, LongReader, Row, StoreError, Value};
 use utoipa::ToSchema;
@@ -151,27 +152,123 @@ pub struct Breach {
     pub detail: String,
 }
 
+/// What a check asks the database, in its order: one statement each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditStep {
+    /// Every balance against its journal.
+    Balances,
+    /// Every charge.
+    Charges,
+    /// Every open hold.
+    Holds,
+    /// Every unfinished task.
+    Tasks,
+    /// Every redeemed code.
+    Codes,
+    /// Every count of what is spent.
+    Counts,
+    /// The sums of the report.
+    Totals,
+}
+
+impl AuditStep {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Balances,
+        Self::Charges,
+        Self::Holds,
+        Self::Tasks,
+        Self::Codes,
+        Self::Counts,
+        Self::Totals,
+    ];
+}
+
+/// How far a check is, for those who watch it.
+#[derive(Debug, Default)]
+pub struct AuditProgress {
+    done: AtomicUsize,
+}
+
+impl AuditProgress {
+    /// How many steps of [`AuditStep::ALL`] are done.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// The step under way; none: all are done.
+    pub fn step(&self) -> Option<AuditStep> {
+        AuditStep::ALL.get(self.done()).copied()
+    }
+}
+
+/// Reads for a check, step by step.
+struct Steps<'a> {
+    reader: LongReader<'a>,
+    progress: &'a AuditProgress,
+}
+
+impl Steps<'_> {
+    /// Makes a step, and counts it.
+    async fn make(
+        &self,
+        step: AuditStep,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        debug_assert_eq!(self.progress.step(), Some(step), "a step out of its order");
+        let rows = self.reader.read(sql, params).await?;
+        self.progress.done.fetch_add(1, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// The rows that break a rule.
+    async fn broken(
+        &self,
+        step: AuditStep,
+        rule: &str,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.make(step, &format!("{rule} {LIMIT}"), params).await
+    }
+}
+
 /// Checks every balance, every charge, every open hold, every unfinished task, every redeemed code
 /// and every count of what is spent against the journal.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
-    let reader = db.long_reader().await?;
+    watched_audit(db, now, &AuditProgress::default()).await
+}
+
+/// The same, whose steps others can watch.
+///
+/// # Errors
+/// When the database fails.
+pub async fn watched_audit(
+    db: &Db,
+    now: UnixMs,
+    progress: &AuditProgress,
+) -> Result<AuditReport, StoreError> {
+    let steps = Steps { reader: db.long_reader().await?, progress };
     let mut breaches = Vec::new();
-    for row in broken(&reader, BALANCES, &[]).await? {
+    for row in steps.broken(AuditStep::Balances, BALANCES, &[]).await? {
         balance_breaches(&row, &mut breaches)?;
     }
-    for row in broken(&reader, CHARGES, &[]).await? {
+    for row in steps.broken(AuditStep::Charges, CHARGES, &[]).await? {
         breaches.push(charge_breach(&row)?);
     }
-    for row in broken(&reader, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await? {
+    for row in
+        steps.broken(AuditStep::Holds, HOLDS, &[Value::Time(now.plus_ms(-OVERDUE_MS))]).await?
+    {
         breaches.push(hold_breach(&row)?);
     }
-    for row in broken(&reader, TASKS, &[]).await? {
+    for row in steps.broken(AuditStep::Tasks, TASKS, &[]).await? {
         breaches.push(task_breach(&row)?);
     }
-    for row in broken(&reader, CODES, &[]).await? {
+    for row in steps.broken(AuditStep::Codes, CODES, &[]).await? {
         let (quota, user_id): (i64, i64) = (row.get("quota")?, row.get("user_id")?);
         breaches.push(Breach {
             rule: "a redeemed code has its topup line",
@@ -179,11 +276,11 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
             detail: format!("user {user_id} has no line that pays its {quota}"),
         });
     }
-    for row in broken(&reader, COUNTS, &[]).await? {
+    for row in steps.broken(AuditStep::Counts, COUNTS, &[]).await? {
         breaches.push(count_breach(&row)?);
     }
     breaches.truncate(MOST_ROWS);
-    let totals = reader.read(&totals_sql(db.engine()), &[]).await?;
+    let totals = steps.make(AuditStep::Totals, &totals_sql(db.engine()), &[]).await?;
     let total = |column: &str| totals.first().map_or(Ok(0), |row| row.get::<i64>(column));
     Ok(AuditReport {
         clean: breaches.is_empty(),
@@ -193,14 +290,6 @@ pub async fn audit(db: &Db, now: UnixMs) -> Result<AuditReport, StoreError> {
         unknown_outcome: Quota(total("unknown_outcome")?),
         breaches,
     })
-}
-
-async fn broken(
-    reader: &LongReader<'_>,
-    rule: &str,
-    params: &[Value],
-) -> Result<Vec<Row>, StoreError> {
-    reader.read(&format!("{rule} {LIMIT}"), params).await
 }
 
 fn balance_breaches(row: &Row, breaches: &mut Vec<Breach>) -> Result<(), StoreError> {

@@ -49,7 +49,7 @@ mod task_rows;
 mod tasks;
 mod wanted;
 
-pub use audit::{AuditReport, Breach, audit};
+pub use audit::{AuditProgress, AuditReport, AuditStep, Breach, audit, watched_audit};
 pub use config::{JobsConfig, LedgerConfig};
 pub use error::{CodeFault, LedgerError};
 pub use explain::{CALLS_MAX, ExplainRequest, Explanation, HoldStory, JournalLine, explain};

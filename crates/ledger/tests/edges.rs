@@ -129,6 +129,15 @@ on_both_databases! {
         node.close().await;
     }
 
+    async fn an_audit_makes_all_its_steps(db: TestDb) {
+        let node = TestLedger::open(&db).await;
+        let progress = ledger::AuditProgress::default();
+        assert_eq!(progress.step(), Some(ledger::AuditStep::Balances));
+        ledger::watched_audit(&node.db, node.now(), &progress).await.unwrap();
+        assert_eq!((progress.done(), progress.step()), (ledger::AuditStep::ALL.len(), None));
+        node.close().await;
+    }
+
     async fn a_hold_that_nothing_ends_is_a_breach(db: TestDb) {
         let node = TestLedger::open(&db).await;
         let user = node.user(100).await;

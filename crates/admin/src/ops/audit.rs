@@ -2,7 +2,8 @@
 
 use crate::{Actor, AdminError, AdminState, Query, exact};
 use domain::{Fault, UnixMs};
-use ledger::{AuditReport, ExplainRequest, Explanation};
+pub use ledger::AuditStep;
+use ledger::{AuditProgress, AuditReport, ExplainRequest, Explanation};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use utoipa::ToSchema;
@@ -27,11 +28,18 @@ pub struct LastAudit(Arc<Mutex<Checks>>);
 
 #[derive(Debug, Default)]
 struct Checks {
-    /// Since when one that was started in the background is under way.
-    running_since: Option<UnixMs>,
+    /// One that was started in the background and is under way.
+    running: Option<WatchedAudit>,
     last: Option<Arc<AuditRun>>,
     /// Why the last one in the background could not be made.
     failed: Option<AuditFailure>,
+}
+
+/// A check under way.
+#[derive(Clone, Debug)]
+struct WatchedAudit {
+    since: UnixMs,
+    progress: Arc<AuditProgress>,
 }
 
 impl LastAudit {
@@ -51,12 +59,16 @@ impl LastAudit {
         (i64::try_from(breaches).unwrap_or(i64::MAX), checks.failed.clone())
     }
 
-    /// Notes that one begins; `false` where one is under way.
-    fn begin(&self, now: UnixMs) -> bool {
+    /// Notes that one begins, and returns what it counts its steps in; none where one is under
+    /// way.
+    fn begin(&self, now: UnixMs) -> Option<Arc<AuditProgress>> {
         let mut checks = self.checks();
-        let begins = checks.running_since.is_none();
-        checks.running_since.get_or_insert(now);
-        begins
+        if checks.running.is_some() {
+            return None;
+        }
+        let progress = Arc::default();
+        checks.running = Some(WatchedAudit { since: now, progress: Arc::clone(&progress) });
+        Some(progress)
     }
 }
 
@@ -65,7 +77,7 @@ struct Running(LastAudit);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.checks().running_since = None;
+        self.0.checks().running = None;
     }
 }
 
@@ -74,10 +86,25 @@ impl Drop for Running {
 pub struct AuditState {
     /// Since when one is under way, in seconds since 1970; none: none is.
     pub running_since: Option<i64>,
+    /// How far that one is; null: none is under way.
+    pub progress: Option<AuditStanding>,
     /// The last one that was made since the node's start.
     pub last: Option<AuditRun>,
     /// Why the last one that was started could not be made, if it could not.
     pub failed: Option<AuditFailure>,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct AuditStanding {
+    /// Its steps that are done. They take unequally long.
+    pub steps_done: usize,
+    /// Its steps in all.
+    pub steps: usize,
+    /// The step under way; null: it is about to end.
+    pub step: Option<AuditStep>,
+    /// For how long it has been under way, in milliseconds.
+    pub running_ms: i64,
 }
 
 /// Why a check could not be made.
@@ -95,12 +122,12 @@ pub struct AuditFailure {
 /// When the database fails.
 pub async fn ledger(state: &AdminState, actor: &Actor) -> Result<AuditReport, Fault> {
     actor.require_admin()?;
-    checked(state).await
+    checked(state, &AuditProgress::default()).await
 }
 
 /// Checks, and remembers how that ended.
-async fn checked(state: &AdminState) -> Result<AuditReport, Fault> {
-    let made = ended(state).await.map_err(Fault::from);
+async fn checked(state: &AdminState, progress: &AuditProgress) -> Result<AuditReport, Fault> {
+    let made = ended(state, progress).await.map_err(Fault::from);
     if let Err(Fault { zh, en, .. }) = &made {
         let why = AuditFailure { zh: zh.clone(), en: en.clone() };
         state.last_audit.checks().failed = Some(why);
@@ -108,9 +135,9 @@ async fn checked(state: &AdminState) -> Result<AuditReport, Fault> {
     made
 }
 
-async fn ended(state: &AdminState) -> Result<AuditReport, AdminError> {
+async fn ended(state: &AdminState, progress: &AuditProgress) -> Result<AuditReport, AdminError> {
     let began = state.clock.now();
-    let report = ledger::audit(&state.db, began).await?;
+    let report = ledger::watched_audit(&state.db, began, progress).await?;
     let took_ms = state.clock.now().since_ms(began);
     let run = AuditRun { at: exact::seconds(began), took_ms, report: report.clone() };
     let mut checks = state.last_audit.checks();
@@ -125,12 +152,12 @@ async fn ended(state: &AdminState) -> Result<AuditReport, AdminError> {
 /// When the role does not reach.
 pub fn start(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError> {
     actor.require_admin()?;
-    if state.last_audit.begin(state.clock.now()) {
+    if let Some(progress) = state.last_audit.begin(state.clock.now()) {
         let (state, running) = (state.clone(), Running(state.last_audit.clone()));
         state.jobs.clone().spawn(async move {
             // It writes nothing, so a stop need not wait for it.
             let made = tokio::select! {
-                made = checked(&state) => made,
+                made = checked(&state, &progress) => made,
                 () = state.events.stopped() => return,
             };
             // Under way until here, also where it fails.
@@ -154,9 +181,16 @@ pub fn start(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError
 /// When the role does not reach.
 pub fn standing(state: &AdminState, actor: &Actor) -> Result<AuditState, AdminError> {
     actor.require_admin()?;
-    let checks = state.last_audit.checks();
+    let (now, checks) = (state.clock.now(), state.last_audit.checks());
+    let running = checks.running.as_ref();
     Ok(AuditState {
-        running_since: checks.running_since.map(exact::seconds),
+        running_since: running.map(|audit| exact::seconds(audit.since)),
+        progress: running.map(|audit| AuditStanding {
+            steps_done: audit.progress.done(),
+            steps: AuditStep::ALL.len(),
+            step: audit.progress.step(),
+            running_ms: now.since_ms(audit.since),
+        }),
         last: checks.last.as_deref().cloned(),
         failed: checks.failed.clone(),
     })

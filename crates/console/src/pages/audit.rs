@@ -10,7 +10,7 @@ use crate::shell::ShellPage;
 use crate::unfit::empty_or_unfit;
 use crate::visit::{Handled, Here, Visit, go_to};
 use crate::{breaches, formula, show};
-use admin::ops::audit::{self, AuditRun};
+use admin::ops::audit::{self, AuditRun, AuditStanding, AuditStep};
 use admin::ops::log::{self, ACTION_KINDS, LogFilter, LogView};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -30,7 +30,9 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
         div #proof hx-get=[running.map(|_| ENTRY)] hx-trigger=[running.map(|_| EVERY)]
             hx-headers=[running.map(|_| BACKGROUND)]
             hx-target="this" hx-select="#proof" hx-swap="outerHTML" {
-            @if let Some(since) = running { (under_way(lang, since)) }
+            @if let (Some(since), Some(standing)) = (running, &checks.progress) {
+                (under_way(lang, since, standing))
+            }
             @else if let Some(fault) = &checks.failed {
                 p.complaint role="alert" {
                     (lang.say("核对未能完成: ", "The check could not be made: "))
@@ -60,17 +62,36 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
 }
 
 /// A check is under way: this page follows it, and another click is the same check.
-fn under_way(lang: Lang, since: i64) -> Markup {
+fn under_way(lang: Lang, since: i64, standing: &AuditStanding) -> Markup {
+    let AuditStanding { steps_done, steps, step, running_ms } = standing;
     html! {
         p.note role="status" {
             (parts::state("wait", lang.say("正在核对", "Checking the books")))
             " · " (lang.say("开始于", "since")) " " (show::ago(since))
+            " · " (show::duration_ms(*running_ms))
+            br;
+            progress value=(steps_done) max=(steps) {}
+            " " (tell!(lang, "已完成 {} / {} 步", "{} of {} steps done", steps_done, steps))
+            @if let Some(step) = step { ": " (step_words(lang, *step)) }
             br;
             span.muted { (lang.say(
                 "完成后本页自动更新, 也可以离开; 流水越多越久。",
                 "This page shows when it is done, and may be left: more lines take longer.",
             )) }
         }
+    }
+}
+
+/// What is being checked.
+const fn step_words(lang: Lang, step: AuditStep) -> &'static str {
+    match step {
+        AuditStep::Balances => lang.say("核对余额与流水", "balances and their journals"),
+        AuditStep::Charges => lang.say("核对费用", "charges"),
+        AuditStep::Holds => lang.say("核对未结预扣", "open holds"),
+        AuditStep::Tasks => lang.say("核对未完成的任务", "unfinished tasks"),
+        AuditStep::Codes => lang.say("核对兑换码", "redeemed codes"),
+        AuditStep::Counts => lang.say("核对已计入限额的消耗", "what is counted as spent"),
+        AuditStep::Totals => lang.say("汇总", "the sums of the report"),
     }
 }
 

@@ -127,3 +127,35 @@ on_both_databases! {
         world.close().await;
     }
 }
+
+on_postgres! {
+    async fn a_check_under_way_says_how_far_it_is(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let admin = world.admin();
+        // Four of its steps can be made; the fifth waits for this.
+        let lock = world.db.transaction("LOCK TABLE redemptions IN ACCESS EXCLUSIVE MODE").await;
+        root.send("/console/audit/run", "").await.expect(303);
+        let progress = eventually("the check to reach the codes", || async {
+            let state = admin.get("/api/audit/ledger/state").await;
+            (state["progress"]["step"] == "codes").then(|| state["progress"].clone())
+        })
+        .await;
+        assert_eq!((&progress["steps_done"], &progress["steps"]), (&json!(4), &json!(7)));
+        assert!(progress["running_ms"].is_i64(), "{progress}");
+        let page = root.get("/console/audit").await.expect(200).text();
+        for words in ["every 1s", "4 of 7 steps done", "redeemed codes", "max=\"7\""] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+
+        lock.end().await;
+        eventually("the end of the check", || async {
+            let state = admin.get("/api/audit/ledger/state").await;
+            (state["progress"].is_null() && state["last"].is_object()).then_some(())
+        })
+        .await;
+        let page = root.get("/console/audit").await.expect(200).text();
+        assert!(page.contains("the books balance") && !page.contains("<progress"), "{page}");
+        world.close().await;
+    }
+}

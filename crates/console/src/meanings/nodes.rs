@@ -1,4 +1,4 @@
-//! What a node measures of itself, and how far its check of the books is.
+//! What a node measures of itself and of its channels, and how far its check of the books is.
 
 pub(super) const MEANINGS: &[(&str, &str)] = &[
     ("Bytes of requests and responses that it holds in memory.", "内存中请求和响应正文的字节数。"),
@@ -11,6 +11,10 @@ pub(super) const MEANINGS: &[(&str, &str)] = &[
     (
         "How many connections that pool may have; null on SQLite.",
         "该连接池的连接数上限; SQLite 为 null。",
+    ),
+    (
+        "How many may be, on each node: `setting.concurrency`; null: there is no limit.",
+        "每个节点上允许的数量: `setting.concurrency`; null: 不限。",
     ),
     ("How many of them it accepts at a time.", "同时接受的连接数上限。"),
     (

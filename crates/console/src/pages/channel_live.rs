@@ -62,7 +62,7 @@ pub(super) fn columns<'a>(lang: Lang) -> [Column<'a, ChannelView>; 3] {
         None => nothing(),
     };
     let in_flight = |channel: &ChannelView| match &channel.live {
-        Some(live) => html! { td.num { (live.in_flight) } },
+        Some(live) => html! { td.num { (in_flight_of(live)) } },
         None => nothing(),
     };
     [
@@ -70,6 +70,14 @@ pub(super) fn columns<'a>(lang: Lang) -> [Column<'a, ChannelView>; 3] {
         Column::new("p95", "p95", p95).number().wide().title(hour),
         Column::new("in_flight", lang.say("进行中", "In flight"), in_flight).number().wide(),
     ]
+}
+
+/// `3 / 20`: the calls in flight, and how many may be, where there is a limit.
+fn in_flight_of(live: &ChannelTrafficView) -> String {
+    match live.in_flight_limit {
+        Some(limit) => format!("{} / {limit}", live.in_flight),
+        None => live.in_flight.to_string(),
+    }
 }
 
 fn nothing() -> Markup {
@@ -130,7 +138,7 @@ pub(super) fn section(visit: &Visit, channel: &ChannelView) -> Markup {
             }
             dt { (lang.say("首字节 p50 / p95", "To the first byte, p50 / p95")) }
             dd { (show::some_ms(counts.p50_ms)) " / " (show::some_ms(counts.p95_ms)) }
-            dt { (lang.say("进行中", "In flight")) } dd { (live.in_flight) }
+            dt { (lang.say("进行中", "In flight")) } dd { (in_flight_of(live)) }
         }
         (charts(lang, &channel::minutes_of(&visit.state, channel.id)))
     }
@@ -259,7 +267,7 @@ fn busy_row(lang: Lang, channel: &ChannelTrafficView, name: Option<&str>) -> Mar
                 (show::share(counts.failed, counts.calls))
             }
             td.num.hide { (show::some_ms(counts.p95_ms)) }
-            td.num.hide { (channel.in_flight) }
+            td.num.hide { (in_flight_of(channel)) }
         }
     }
 }

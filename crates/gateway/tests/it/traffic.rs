@@ -3,7 +3,7 @@
 
 use crate::pages::Browser;
 use crate::world::{World, by_use, fixed};
-use testkit::{ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
+use testkit::{Gate, ROOT_PASSWORD, Reply, TestDb, json, on_both_databases};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -71,6 +71,36 @@ on_both_databases! {
         assert!(page.contains("refused × 2"), "{page}");
         let page = root.get("/console").await.expect(200).text();
         assert!(page.contains("Upstream p95") && page.contains("60.0 %"), "{page}");
+        world.close().await;
+    }
+
+    async fn calls_in_flight_are_shown_with_their_limit(db: TestDb) {
+        let world = World::open(db).await;
+        let gate = Gate::new();
+        let id = world.model("slow", fixed(10), Reply::text("ok").gated(&gate)).await;
+        let free = world.model("free", fixed(10), Reply::text("ok")).await;
+        let limited = json!({"setting": {"concurrency": 20}});
+        world.admin().put(&format!("/api/channel/{id}"), &limited).await;
+        let ann = world.payer(1_000).await;
+        let call = world.server.call("POST", "/pass/slow").key(&ann.key).json(&json!({}));
+        let call = tokio::spawn(call.send());
+        gate.reached(1).await;
+
+        let admin = world.admin();
+        let live = async |id| admin.get(&format!("/api/channel/{id}")).await["live"].clone();
+        let busy = live(id).await;
+        assert_eq!((&busy["in_flight"], &busy["in_flight_limit"]), (&json!(1), &json!(20)));
+        assert_eq!(live(free).await["in_flight_limit"], json!(null));
+        let all = world.admin().get("/api/channel/live").await;
+        let here = one_of(&all["channels"], "channel_id", &id.to_string());
+        assert_eq!(here["in_flight_limit"], json!(20), "{all}");
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for page in ["/console/channels".to_owned(), format!("/console/channels/{id}")] {
+            let page = root.get(&page).await.expect(200).text();
+            assert!(page.contains("1 / 20"), "{page}");
+        }
+        gate.open();
+        call.await.unwrap().expect(200);
         world.close().await;
     }
 

@@ -1,10 +1,11 @@
 //! What channels and models are doing now, on the node that answers.
 
+use super::shown_setting;
 use crate::{Actor, AdminError, AdminState, Query, exact, page};
 use domain::ChannelId;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use store::nodes;
+use store::{Precharge, Row, StoreError, channel_fields, nodes};
 use traffic::{
     BreakerState, CallCounts, ChannelTraffic, MAX_MINUTES, MinuteCounts, Traffic, TrafficMeter,
 };
@@ -101,6 +102,8 @@ pub struct ChannelTrafficView {
     pub pause_reason: Option<String>,
     /// Calls in flight now.
     pub in_flight: u32,
+    /// How many may be, on each node: `setting.concurrency`; null: there is no limit.
+    pub in_flight_limit: Option<u32>,
     /// Calls that were sent to it, each attempt for itself; the times are those to the head of the
     /// reply.
     pub counts: TrafficCounts,
@@ -108,15 +111,35 @@ pub struct ChannelTrafficView {
 
 impl ChannelTrafficView {
     /// One that was never called.
-    fn unused(channel_id: ChannelId) -> Self {
+    fn unused(channel_id: ChannelId, rules: CallRules) -> Self {
         Self {
             channel_id,
             breaker: BreakerView::Closed,
             retry_at: None,
             pause_reason: None,
             in_flight: 0,
+            in_flight_limit: rules.limit,
             counts: TrafficCounts::default(),
         }
+    }
+}
+
+/// What a channel's row says of its calls, besides where they go.
+#[derive(Clone, Copy)]
+pub(super) struct CallRules {
+    /// Whether a breaker pauses it.
+    pub auto_ban: bool,
+    /// How many calls may be in flight.
+    pub limit: Option<u32>,
+}
+
+impl CallRules {
+    pub(super) fn read(state: &AdminState, row: &Row) -> Result<Self, StoreError> {
+        let setting = shown_setting(&state.sealer, row.get("setting")?);
+        // A channel whose setting can't be read is not called.
+        let read = channel_fields::setting(setting.get(), Precharge::default()).ok();
+        let limit = read.and_then(|(setting, _)| setting.concurrency);
+        Ok(Self { auto_ban: row.get("auto_ban")?, limit })
     }
 }
 
@@ -171,10 +194,9 @@ pub async fn live(
     let node_id = traffic.node();
     let node = nodes::name(&state.db, node_id).await?;
     let now = traffic.minute();
-    let auto_bans = auto_bans(state).await?;
+    let rules = call_rules(state).await?;
     let channels = traffic.channels();
-    let known = channels.iter().filter(|channel| auto_bans.contains_key(&channel.id));
-    let breaks = |id| auto_bans.get(&id).copied().unwrap_or(true);
+    let known = channels.iter().filter_map(|channel| Some((channel, *rules.get(&channel.id)?)));
     let models = traffic.models().into_iter();
     let own = traffic.own_share.read(now, minutes);
     Ok(NodeTraffic {
@@ -186,7 +208,7 @@ pub async fn live(
         own_p50_ms: own.p50_ms,
         own_p95_ms: own.p95_ms,
         channels: known
-            .map(|channel| view(state, traffic, channel, (minutes, breaks(channel.id))))
+            .map(|(channel, rules)| view(state, traffic, channel, (minutes, rules)))
             .collect(),
         models: models
             .map(|(model, meter)| ModelTraffic {
@@ -209,12 +231,12 @@ pub fn requests_of(state: &AdminState, minutes: i64) -> Option<TrafficCounts> {
 pub(super) fn live_of(
     state: &AdminState,
     id: ChannelId,
-    auto_ban: bool,
+    rules: CallRules,
 ) -> Option<ChannelTrafficView> {
     let traffic = state.traffic.as_deref()?;
     Some(match traffic.called(id) {
-        Some(channel) => view(state, traffic, &channel, (SHOWN_MINUTES, auto_ban)),
-        None => ChannelTrafficView::unused(id),
+        Some(channel) => view(state, traffic, &channel, (SHOWN_MINUTES, rules)),
+        None => ChannelTrafficView::unused(id, rules),
     })
 }
 
@@ -257,10 +279,10 @@ fn each_minute(
     (first..=now).map(of).collect()
 }
 
-/// Which channels there are, and whether a breaker pauses them.
-async fn auto_bans(state: &AdminState) -> Result<HashMap<ChannelId, bool>, AdminError> {
-    let rows = state.db.read("SELECT id, auto_ban FROM channels", &[]).await?;
-    let read = |row: &store::Row| Ok((row.get("id")?, row.get("auto_ban")?));
+/// Which channels there are, and what they say of their calls.
+async fn call_rules(state: &AdminState) -> Result<HashMap<ChannelId, CallRules>, AdminError> {
+    let rows = state.db.read("SELECT id, auto_ban, setting FROM channels", &[]).await?;
+    let read = |row: &Row| Ok((row.get("id")?, CallRules::read(state, row)?));
     rows.iter().map(read).collect()
 }
 
@@ -272,10 +294,10 @@ fn view(
     state: &AdminState,
     traffic: &Traffic,
     channel: &ChannelTraffic,
-    (minutes, auto_ban): (i64, bool),
+    (minutes, rules): (i64, CallRules),
 ) -> ChannelTrafficView {
     // Without `auto_ban` the breaker is not asked.
-    let (breaker, retry_ms) = match auto_ban {
+    let (breaker, retry_ms) = match rules.auto_ban {
         true => channel.breaker(),
         false => (BreakerState::Closed, None),
     };
@@ -291,8 +313,9 @@ fn view(
             BreakerState::HalfOpen => BreakerView::HalfOpen,
         },
         retry_at: retry_ms.map(retry_at),
-        pause_reason: channel.account().filter(|_| auto_ban),
+        pause_reason: channel.account().filter(|_| rules.auto_ban),
         in_flight: channel.in_flight(),
+        in_flight_limit: rules.limit,
         counts: counts(channel.meter.read(traffic.minute(), minutes)),
     }
 }

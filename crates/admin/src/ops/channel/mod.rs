@@ -12,6 +12,7 @@ mod write;
 
 pub use batch::{COPIED_FIELDS, ChannelSet, ListChange, change_many, read_batch};
 pub use input::{ChannelInput, TYPE_CUSTOM_PASS};
+use live::CallRules;
 pub use live::{
     BreakerView, ChannelTrafficView, FailureCount, ModelTraffic, NodeTraffic, TrafficCounts,
     TrafficMinute, live, minutes_of, minutes_of_requests, read_minutes, requests_of,
@@ -139,7 +140,7 @@ fn last_test(row: &Row) -> Result<Option<LastTest>, StoreError> {
 }
 
 fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
-    let (id, auto_ban) = (row.get("id")?, row.get("auto_ban")?);
+    let (id, rules) = (row.get("id")?, CallRules::read(state, row)?);
     let base_url: String = row.get("base_url")?;
     Ok(ChannelView {
         id,
@@ -153,7 +154,7 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         groups: items(&row.get::<String>("groups")?),
         priority: row.get("priority")?,
         weight: row.get("weight")?,
-        auto_ban,
+        auto_ban: rules.auto_ban,
         status: row.get("status")?,
         other: row.get("other")?,
         model_mapping: exact::object(row.get("model_mapping")?),
@@ -169,7 +170,7 @@ fn view(state: &AdminState, row: &Row) -> Result<ChannelView, StoreError> {
         created_at: exact::seconds(row.get("created_at")?),
         updated_at: exact::seconds(row.get("updated_at")?),
         last_test: last_test(row)?,
-        live: live::live_of(state, id, auto_ban),
+        live: live::live_of(state, id, rules),
     })
 }
 

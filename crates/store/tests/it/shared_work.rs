@@ -12,7 +12,7 @@ fn node(n: u128) -> NodeId {
 }
 
 fn node_state(id: NodeId, lease_until: UnixMs) -> NodeState<'static> {
-    NodeState { id, name: "a", now: NOW, lease_until }
+    NodeState { id, name: "a", now: NOW, lease_until, load: None }
 }
 
 async fn claim(db: &Db, key: &str, print: u8, by: u128, now: UnixMs) -> Claim {

@@ -17,11 +17,9 @@ const LINES_MAX: &str = "LIMIT 500";
 /// How long after its hold was made a call's line is searched for, by the id of the hold alone.
 const CALL_MS: i64 = HOUR_MS;
 
-/// The history of a request: its holds, and its journal lines.
+/// The history of what one id names: its holds, and their journal lines.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
-    /// `X-Request-Id` of the call.
-    pub request_id: String,
     /// Its holds, the newest first; nearly always one.
     pub holds: Vec<HoldStory>,
     /// There are older ones: they are asked for as those before this one.
@@ -33,6 +31,8 @@ pub struct Explanation {
 pub struct HoldStory {
     /// The hold.
     pub hold_id: Uuid,
+    /// `X-Request-Id` of the call.
+    pub request_id: String,
     /// The owner of the balance.
     pub user_id: i64,
     /// The key that called; 0 or none: not known.
@@ -124,10 +124,9 @@ pub async fn explain(db: &Db, asked: &ExplainRequest) -> Result<Option<Explanati
     let mut calls = calls_of(db, asked, limit + 1).await?;
     let has_more = calls.len() > limit;
     calls.truncate(limit);
-    let (Some(newest), Some(oldest)) = (calls.first(), calls.last()) else { return Ok(None) };
+    let Some(oldest) = calls.last() else { return Ok(None) };
     let holds = stories(db, &calls).await?;
     Ok((!holds.is_empty()).then(|| Explanation {
-        request_id: newest.request_id.clone(),
         next_before: has_more.then_some(oldest.hold_id),
         holds: holds.into_values().rev().collect(),
     }))
@@ -255,15 +254,15 @@ async fn stories(db: &Db, calls: &[Call]) -> Result<BTreeMap<Uuid, HoldStory>, S
     let params: Vec<Value> =
         requests.chain(calls.iter().map(|call| Value::Uuid(call.hold_id))).collect();
     let sql = format!(
-        "SELECT h.id AS hold_id, h.user_id, h.key_id, h.model_name, h.channel_id,
-                h.amount AS held, p.price
+        "SELECT h.id AS hold_id, h.request_id, h.user_id, h.key_id, h.model_name,
+                h.channel_id, h.amount AS held, p.price
          FROM holds h LEFT JOIN price_snapshots p ON p.id = h.price_id
          WHERE h.request_id IN ({of_requests}) AND h.id IN ({of_holds})"
     );
     let open = db.read(&sql, &params).await?;
     let sql = format!(
         "SELECT l.id, l.created_at, l.type, l.quota, l.delta, l.prompt_tokens,
-                l.completion_tokens, l.content, l.other, l.hold_id, l.user_id,
+                l.completion_tokens, l.content, l.other, l.hold_id, l.request_id, l.user_id,
                 l.token_id AS key_id, l.model_name, l.channel_id, l.held, p.price
          FROM logs l LEFT JOIN price_snapshots p ON p.id = l.price_id
          WHERE l.request_id IN ({of_requests}) AND l.request_id <> '' AND l.hold_id IN ({of_holds})
@@ -314,6 +313,7 @@ fn story(row: &Row) -> Result<HoldStory, StoreError> {
     let frozen: Option<FrozenPrice> = serde_json::from_value(price.clone()).ok();
     Ok(HoldStory {
         hold_id,
+        request_id: row.get("request_id")?,
         user_id: row.get("user_id")?,
         key_id: row.get("key_id")?,
         task: None,

@@ -42,14 +42,15 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<String>) -> Handled {
         Err(error) => return Err(error.into()),
     };
     // A call of the journal is this one, whatever else has its request id.
-    let request_id = story.as_ref().map_or(id.as_str(), |story| story.request_id.as_str());
+    let newest = story.as_ref().and_then(|story| story.holds.first());
+    let request_id = newest.map_or(id.as_str(), |hold| hold.request_id.as_str());
     let calls = recent::of_request(&visit, request_id).await?;
     match story {
         Some(story) => match &*story.holds {
             [hold] if story.next_before.is_none() && visit.asked("before").is_empty() => {
-                explained(&visit, &story.request_id, hold, &calls).await
+                explained(&visit, &hold.request_id, hold, &calls).await
             }
-            _ => several(&visit, &story, &calls).await,
+            _ => several(&visit, &id, &story, &calls).await,
         },
         None if calls.is_empty() || names_hold => Ok(unknown(&visit, &id)),
         None => Ok(uncharged(&visit, &calls).await),
@@ -100,8 +101,13 @@ async fn explained(
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
 }
 
-/// The calls of a request id that has several, the newest first.
-async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -> Handled {
+/// The calls of an id that has several, the newest first: of a request, or of tasks.
+async fn several(
+    visit: &Visit,
+    id: &str,
+    story: &Explanation,
+    calls: &[RecentCallView],
+) -> Handled {
     let lang = visit.lang();
     let owners = story.holds.iter().map(|hold| UserId(hold.user_id));
     let names = match visit.is_admin() {
@@ -112,12 +118,26 @@ async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -
         "" => recent::also_here(visit, calls).await?,
         _ => html! {},
     };
+    let (title, why) = match story.holds.iter().all(|hold| hold.request_id == id) {
+        true => (
+            lang.say("同一请求 ID 的调用", "Calls of one request id"),
+            lang.say(
+                "多次调用使用了同一个请求 ID (由客户端选定), 最新的在前; 每次调用各有说明。",
+                "Several calls have this request id, which clients choose; the newest stand \
+                 first, and each has its own explanation.",
+            ),
+        ),
+        false => (
+            lang.say("同一编号的任务", "Tasks with one id"),
+            lang.say(
+                "上游给多个任务编了同一个编号, 最新的在前; 每个任务各有说明。",
+                "Upstreams gave several tasks this id; the newest stand first, and each has its \
+                 own explanation.",
+            ),
+        ),
+    };
     let body = html! {
-        p.note { (lang.say(
-            "多次调用使用了同一个请求 ID (由客户端选定), 最新的在前; 每次调用各有说明。",
-            "Several calls have this request id, which clients choose; the newest stand first, and \
-             each has its own explanation.",
-        )) }
+        p.note { (why) }
         (calls_table(visit, story, &names))
         @if let Some(before) = story.next_before {
             nav.pager { a.button href=(visit.with("before", &before.to_string())) {
@@ -126,8 +146,7 @@ async fn several(visit: &Visit, story: &Explanation, calls: &[RecentCallView]) -
         }
         (others)
     };
-    let beside = html! { span.mono.muted.break { (story.request_id) } };
-    let title = lang.say("同一请求 ID 的调用", "Calls of one request id");
+    let beside = html! { span.mono.muted.break { (id) } };
     Ok(ShellPage::new(title, "/console/log").beside(beside).show(visit, body))
 }
 
@@ -156,7 +175,7 @@ fn calls_table(visit: &Visit, story: &Explanation, names: &BTreeMap<UserId, Stri
                         td.hide.cut title=(hold.model) { (hold.model) }
                         td.num { (show::amount(hold.cost())) }
                         td.acts {
-                            a href=(address_of(&story.request_id, Some(hold.hold_id)))
+                            a href=(address_of(&hold.request_id, Some(hold.hold_id)))
                                 data-open="" { (lang.say("说明", "Explain")) }
                         }
                     }

@@ -315,7 +315,7 @@ pub(crate) async fn cost(Here(visit): Here, Path(id): Path<String>) -> Handled {
     let part = match audit::explain(&visit.state, &visit.actor, newest).await {
         Ok(story) => {
             let hold = story.holds.first().map(|hold| hold.hold_id);
-            let to = explain::address_of(&story.request_id, hold);
+            let to = explain::address_of(&id, hold);
             let is_open = story.holds.iter().any(|hold| hold.state == "held");
             let asked: u32 = visit.asked("asked").parse().unwrap_or(0);
             let again = (is_open && asked < MAX_ASKED)

@@ -41,8 +41,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         out::json(&story)?;
         return Ok(ExitCode::SUCCESS);
     }
-    out::line(format_args!("request {}", story.request_id));
-    for hold in &story.holds {
+    for (place, hold) in story.holds.iter().enumerate() {
+        if place == 0 || story.holds[place - 1].request_id != hold.request_id {
+            out::line(format_args!("request {}", hold.request_id));
+        }
         out::line(format_args!("\nhold {} of user {}: {}", hold.hold_id, hold.user_id, hold.state));
         if let Some(key) = hold.key_id {
             out::line(format_args!("  key      {key}"));

@@ -54,6 +54,41 @@ fn explained(page: &str) -> Vec<String> {
 }
 
 on_both_databases! {
+    async fn tasks_that_share_an_id_are_explained_each_by_itself(db: TestDb) {
+        let (world, ann) = lively(db).await;
+        let key = world.admin().key_of(ann, json!({ "name": "k" })).await.key;
+        for model in ["img/submit", "vid/submit"] {
+            let taken = json!({ "code": 0, "data": { "task_id": "same" } });
+            world.model(model, fixed(10), Reply::json(&taken)).await;
+            let call = world.server.call("POST", &format!("/pass/{model}")).key(&key);
+            let call = call.json(&json!({})).header("X-Request-Id", format!("of-{model}"));
+            call.send().await.expect(200);
+        }
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let user = Browser::login(&world.server, &name_of(&world, ann).await, PASSWORD).await;
+        for browser in [&root, &user] {
+            let page = browser.get("/console/explain/same").await.expect(200).text();
+            assert!(page.contains("Tasks with one id"), "{page}");
+            let each = attributes(&page, "href");
+            let each: Vec<_> = each.iter().filter(|to| to.contains("?hold=")).collect();
+            assert_eq!(each.len(), 2, "{page}");
+            for (to, model) in each.into_iter().zip(["vid/submit", "img/submit"]) {
+                let page = browser.get(to).await.expect(200).text();
+                assert!(page.contains(&format!("of-{model}")), "{to}: {page}");
+                assert_eq!(page.matches("Where the money went").count(), 1, "{page}");
+            }
+        }
+        let told = world.server.cli_ok(&["explain", "same"]).await;
+        assert!(told.contains("request of-vid/submit"), "{told}");
+        assert!(told.contains("request of-img/submit"), "{told}");
+        for task in world.admin().get("/api/task").await.as_array().unwrap() {
+            let path = format!("/api/task/{}/fail-and-refund", task["id"]);
+            let reason = json!({ "reason": "the test ends" });
+            world.admin().post(&path, &reason).await;
+        }
+        world.close().await;
+    }
+
     async fn each_call_of_a_repeated_request_id_is_explained_by_itself(db: TestDb) {
         let (world, ann) = lively(db).await;
         let key = world.admin().key_of(ann, json!({ "name": "k" })).await.key;

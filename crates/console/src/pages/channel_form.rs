@@ -103,8 +103,13 @@ async fn checked(visit: &Visit, channel: Option<&ChannelView>) -> Handled {
     let changes = replaced(&now, |name| typed(&visit.form, name));
     let new_key = channel.is_some() && !visit.form.text("key").is_empty();
     let part = html! {
-        @if let Some(complaint) = &complaint {
-            p.bad { (parts::said(lang, complaint)) }
+        @if let Some(Complaint { field, words }) = &complaint {
+            p.bad {
+                @if !field.is_empty() {
+                    a href={ "#f-" (field) } { (parts::field_label(lang, field)) } ": "
+                }
+                (words)
+            }
         } @else if !changes.is_empty() || new_key {
             p.muted { (lang.say("保存将改为:", "Saving makes it:")) }
             (in_words(lang, &changes))
@@ -240,7 +245,7 @@ async fn page(
                 .hint(lang.say("只有管理员看到", "for administrators alone"))))
             (mapping_fields(lang, &fields, channel))
             div.check role="status" hx-post=(check) hx-include="closest form"
-                hx-trigger="change from:closest form delay:100ms" hx-swap="innerHTML" {}
+                hx-trigger="change from:'closest form' delay:100ms" hx-swap="innerHTML" {}
             div.buttons {
                 button.primary { (match channel {
                     Some(_) => lang.say("保存", "Save"),

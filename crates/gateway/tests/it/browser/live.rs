@@ -1,7 +1,7 @@
 //! Pages that follow what happens, in Chromium.
 
-use super::Chromium;
 use super::journeys::DESK;
+use super::{Chromium, TAB};
 use crate::pages::{PASSWORD, lively, name_of};
 use crate::world::fixed;
 use testkit::{ROOT_PASSWORD, Reply, TestDb, eventually, json};
@@ -33,6 +33,29 @@ on_sqlite! {
         window.click("a[href='/console/tasks?live=off']").await;
         window.sees("Resume updates").await;
         assert_eq!(window.script("return document.querySelector('#live')").await, json!(null));
+        window.clean().await;
+        window.close().await;
+        world.close().await;
+    }
+
+    async fn a_channels_form_is_checked_when_a_field_is_left(db: TestDb) {
+        let (world, _) = lively(db).await;
+        let window = Chromium::open(&world.server, DESK).await;
+        window.login("root", ROOT_PASSWORD).await;
+        window.go("/console/channels/1/edit").await;
+        window.script("document.getElementById('f-name').value = ''").await;
+        window.type_into("#f-name", &format!("renamed{TAB}")).await;
+        window.sees("→ renamed").await;
+        // At the foot of the window, however long the form is.
+        let place = "const box = document.querySelector('.check').getBoundingClientRect();
+            return box.top >= 0 && box.bottom <= innerHeight";
+        assert_eq!(window.script(place).await, true);
+        window.type_into("#f-priority", &format!("x{TAB}")).await;
+        window.sees("Priority: ").await;
+        window.accessible("a form that was checked").await;
+        window.click(".check a").await;
+        let focus = "return location.hash === '#f-priority'";
+        assert_eq!(window.script(focus).await, true);
         window.clean().await;
         window.close().await;
         world.close().await;

@@ -1,9 +1,12 @@
 //! Keys.
 
 use crate::House;
+use admin::ops::token::{self, end_old_key_seen, rotate_seen};
+use admin::{Actor, AdminError};
+use domain::KeyId;
 use serde_json::json;
 
-on_both! { a_key_lives owners what_is_refused }
+on_both! { a_key_lives owners what_is_refused no_secret_is_ended_unseen }
 
 async fn a_key_lives(house: House) {
     let (ann, _) = house.user("ann", 1).await;
@@ -82,6 +85,35 @@ async fn owners(house: House) {
     // Keys of a deleted user end with them.
     house.delete(&format!("/api/user/{bob}")).await.ok();
     assert_eq!(house.get(&path).await.ok()["status"], 2);
+    for way in ["rotate", "enable"] {
+        house.post(&format!("{path}/{way}"), "").await.refused(409, "was deleted");
+    }
+    house.put(&path, r#"{"status":1}"#).await.refused(409, "was deleted");
+    house.put(&path, r#"{"status":2}"#).await.ok();
+    house.delete(&path).await.ok();
+}
+
+async fn no_secret_is_ended_unseen(house: House) {
+    let made = house.post("/api/token", r#"{"name":"k"}"#).await.ok();
+    let id = KeyId(made["id"].as_i64().unwrap());
+    let (state, actor) = (&house.state, Actor::command_line());
+    let first = token::get(state, &actor, id).await.unwrap();
+    let second = rotate_seen(state, &actor, &first, 60).await.unwrap().token;
+    assert_eq!(second.old_key_hint.as_ref(), Some(&first.key_hint));
+
+    // Who saw the key before that rotation would end the first secret.
+    let late = rotate_seen(state, &actor, &first, 60).await;
+    assert!(matches!(late, Err(AdminError::Conflict { .. })), "{late:?}");
+    let kept = token::get(state, &actor, id).await.unwrap();
+    assert_eq!((&kept.key_hint, &kept.old_key_hint), (&second.key_hint, &second.old_key_hint));
+
+    let third = rotate_seen(state, &actor, &second, 60).await.unwrap().token;
+    let late = end_old_key_seen(state, &actor, &second).await;
+    assert!(matches!(late, Err(AdminError::Conflict { .. })), "{late:?}");
+    let kept = token::get(state, &actor, id).await.unwrap();
+    assert_eq!(kept.old_key_hint.as_ref(), Some(&second.key_hint));
+    let ended = end_old_key_seen(state, &actor, &third).await.unwrap();
+    assert_eq!(ended.old_key_hint, None);
 }
 
 async fn what_is_refused(house: House) {

@@ -1,9 +1,11 @@
 //! Endpoints of webhooks.
 
 use crate::House;
+use admin::ops::webhook::{self, end_old_secret_seen, rotate_seen};
+use admin::{Actor, AdminError};
 use serde_json::json;
 
-on_both! { an_endpoint_lives its_owner_alone }
+on_both! { an_endpoint_lives its_owner_alone no_secret_is_ended_unseen }
 
 async fn an_endpoint_lives(house: House) {
     let (ann, token) = house.user("ann", 1).await;
@@ -89,4 +91,22 @@ async fn its_owner_alone(house: House) {
     assert_eq!(history[0]["id"], json!(delivery));
     house.call(&ann_token, "POST", &format!("{path}/disable"), "").await.ok();
     assert_eq!(house.call(&ann_token, "POST", &again, "").await.status, 409);
+}
+
+async fn no_secret_is_ended_unseen(house: House) {
+    let made = house.post("/api/webhook", r#"{"url":"https://example.com/hook"}"#).await.ok();
+    let id = made["id"].as_i64().unwrap();
+    let (state, actor) = (&house.state, Actor::command_line());
+    let first = webhook::get(state, &actor, id).await.unwrap();
+    let second = rotate_seen(state, &actor, &first, None).await.unwrap().endpoint;
+    assert!(second.previous_until.is_some());
+
+    // Who saw the webhook before that rotation would end the first secret.
+    let late = rotate_seen(state, &actor, &first, None).await;
+    assert!(matches!(late, Err(AdminError::Conflict { .. })), "{late:?}");
+    let third = rotate_seen(state, &actor, &second, None).await.unwrap().endpoint;
+    let late = end_old_secret_seen(state, &actor, &second).await;
+    assert!(matches!(late, Err(AdminError::Conflict { .. })), "{late:?}");
+    let ended = end_old_secret_seen(state, &actor, &third).await.unwrap();
+    assert_eq!(ended.previous_until, None);
 }

@@ -141,7 +141,9 @@ async fn refundable(visit: &Visit, owner: UserId, charge: &ChargeRef) -> Option<
         ..ExplainRequest::default()
     };
     let story = audit::explain(&visit.state, &visit.actor, asked).await.ok()?;
-    story.holds.iter().find(|hold| hold.charged.0 > 0).map(HoldStory::cost)
+    // Of several calls it is not known which is meant.
+    let mut charged = story.holds.iter().filter(|hold| hold.charged.0 > 0);
+    charged.next().filter(|_| charged.next().is_none()).map(HoldStory::cost)
 }
 
 fn beyond_refund(most: Option<Quota>) -> AdminError {
@@ -219,6 +221,11 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
         None => None,
         Some(charge) => refundable(visit, user.id, charge).await,
     };
+    let title = title(lang, (reverse, refund.is_some()), &user.username);
+    if let Some(charge) = refund.as_ref().filter(|_| most.is_some_and(|most| most.0 <= 0)) {
+        let body = nothing_left(lang, user, (charge, complaint));
+        return Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body));
+    }
     let add = tell!(lang, "给 {} 增加 $", "Add $ to {}", user.username);
     let take = tell!(lang, "从 {} 扣减 $", "Take $ from {}", user.username);
     let body = html! {
@@ -250,7 +257,6 @@ async fn page(visit: &Visit, user: &UserView, complaint: Option<&Complaint>) -> 
             }
         }
     };
-    let title = title(lang, (reverse, refund.is_some()), &user.username);
     Ok(form_page(visit, ShellPage::new(title, ENTRY), complaint, body))
 }
 
@@ -269,9 +275,9 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: Option<&Charge
                 ))
             }
         }
-        @if let Some(ChargeRef { request_id, hold_id }) = refund {
-            input type="hidden" name="refund_of" value=(request_id);
-            @if let Some(hold) = hold_id {
+        @if let Some(charge) = refund {
+            input type="hidden" name="refund_of" value=(charge.request_id);
+            @if let Some(hold) = &charge.hold_id {
                 input type="hidden" name="refund_hold" value=(hold);
             }
             p.note {
@@ -279,9 +285,39 @@ fn what_it_is(lang: Lang, user: &UserView, reverse: &str, refund: Option<&Charge
                     "退还这次调用的费用, 全部或部分: ",
                     "Gives the charge of this call back, whole or in part: "
                 ))
-                a href=(explain::address_of(request_id, hold_id.map(|hold| hold.0))) {
-                    span.mono { (request_id) }
-                }
+                (call_link(charge))
+            }
+        }
+    }
+}
+
+/// The call whose charge it is.
+fn call_link(ChargeRef { request_id, hold_id }: &ChargeRef) -> Markup {
+    html! {
+        a href=(explain::address_of(request_id, hold_id.map(|hold| hold.0))) {
+            span.mono { (request_id) }
+        }
+    }
+}
+
+/// In place of a form that could only be refused.
+fn nothing_left(
+    lang: Lang,
+    user: &UserView,
+    (charge, complaint): (&ChargeRef, Option<&Complaint>),
+) -> Markup {
+    html! {
+        (parts::complaint(lang, complaint))
+        p.note {
+            (lang.say(
+                "这次调用的费用已全部退还, 没有可退的: ",
+                "The charge of this call was given back, and nothing of it is left to refund: ",
+            ))
+            (call_link(charge))
+        }
+        div.buttons {
+            a.button.primary href={ "/console/users/" (user.id.0) } {
+                (lang.say("返回用户", "Back to the user"))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A new secret for a key: how long the one before is good, and its end before that.
 
-use super::keys::{ENTRY, shown};
+use super::keys::{ENTRY, facts, shown};
 use crate::form::{Complaint, Object};
 use crate::lang::{Lang, tell};
 use crate::once::{SentOnce, once, once_field};
@@ -11,46 +11,80 @@ use crate::show;
 use crate::visit::{Handled, Here, Path, Visit, done};
 use admin::AdminError;
 use admin::ops::token::{self, Created, TokenView};
+use admin::ops::user;
 use domain::KeyId;
 use maud::{Markup, html};
 
 /// `GET /console/keys/{id}/rotate`
 pub(crate) async fn form(Here(visit): Here, Path(id): Path<i64>) -> Handled {
-    let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
-    page(&visit, &key, &FormSays::Nothing)
+    let key = reached(&visit, id).await?;
+    page(&visit, &key, &FormSays::Nothing).await
 }
 
 /// `POST /console/keys/{id}/rotate`: returns the secret, which is shown only once.
 pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
-    let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
+    let key = reached(&visit, id).await?;
+    let replaces = (texts(&key), visit.say("新的密钥", "a new one"));
+    let page_of = |_: &Created| format!("{ENTRY}/{id}/edit");
+    match sent(&visit, replaces, rotated(&visit, &key), page_of).await? {
+        SecretRotation::Made(created) => {
+            let (lang, token) = (visit.lang(), &created.token);
+            let title = tell!(lang, "{} 的新密钥", "New secret of {}", named(lang, token));
+            shown(&visit, &created, &title, &after(lang, &key, token)).await
+        }
+        SecretRotation::Before(to) => Ok(done(&to, "rotated-before")),
+        SecretRotation::Asks(says) => page(&visit, &key, &says).await,
+    }
+}
+
+/// What became of the form of a rotation.
+pub(super) enum SecretRotation<T> {
+    Made(T),
+    /// It was sent before: the page of what has a new secret since then.
+    Before(String),
+    /// Nothing was rotated: the form comes back.
+    Asks(FormSays<ChangedMeanwhile>),
+}
+
+/// Rotates as a form says: once, and only if its writer has seen these texts, which it replaces by
+/// `new`.
+pub(super) async fn sent<T>(
+    visit: &Visit,
+    (now, new): (FieldTexts, &str),
+    rotate: impl Future<Output = Result<T, AdminError>>,
+    page_of: impl FnOnce(&T) -> String,
+) -> Result<SecretRotation<T>, AdminError> {
     let mut changed = None;
     let made = async {
-        let new = visit.say("新的密钥", "a new one");
-        changed = ChangedMeanwhile::unseen(&visit.form, &texts(&key), |_| Some(new.to_owned()));
+        changed = ChangedMeanwhile::unseen(&visit.form, &now, |_| Some(new.to_owned()));
         match &changed {
-            None => rotated(&visit, &key).await,
+            None => rotate.await,
             Some(_) => Err(AdminError::conflict("已被修改", "it was changed meanwhile")),
         }
     };
-    let page_of = |_: &Created| format!("{ENTRY}/{id}/edit");
-    let ended = once(&visit, made, page_of).await;
-    let says = match (ended, changed) {
-        (Ok(SentOnce::Made(created)), _) => {
-            let (lang, token) = (visit.lang(), &created.token);
-            let title = tell!(lang, "{} 的新密钥", "New secret of {}", named(lang, token));
-            return shown(&visit, &created, &title, &after(lang, &key, token)).await;
+    let ended = once(visit, made, page_of).await;
+    Ok(match (ended, changed) {
+        (Ok(SentOnce::Made(made)), _) => SecretRotation::Made(made),
+        (Ok(SentOnce::Before(to)), _) => SecretRotation::Before(to),
+        (Err(_), Some(changed)) => SecretRotation::Asks(FormSays::Replaces(changed)),
+        (Err(error), None) => {
+            SecretRotation::Asks(FormSays::Complaint(Complaint::of(error, visit.lang())?))
         }
-        (Ok(SentOnce::Before(to)), _) => return Ok(done(&to, "rotated-before")),
-        (Err(_), Some(changed)) => FormSays::Replaces(changed),
-        (Err(error), None) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
-    };
-    page(&visit, &key, &says)
+    })
+}
+
+/// A key that the reader may give a new secret: a form that can't be sent is not opened.
+async fn reached(visit: &Visit, id: i64) -> Result<TokenView, AdminError> {
+    let key = token::get(&visit.state, &visit.actor, KeyId(id)).await?;
+    user::require_reach(&visit.state, &visit.actor, key.user_id).await?;
+    user::require_there(&visit.state, key.user_id).await?;
+    Ok(key)
 }
 
 async fn rotated(visit: &Visit, key: &TokenView) -> Result<Created, AdminError> {
     let grace = visit.form.text("grace_seconds");
     let fields = Object::default().put_int("grace_seconds", grace).fields()?;
-    token::rotate(&visit.state, &visit.actor, key.id, token::read_grace(fields)?).await
+    token::rotate_seen(&visit.state, &visit.actor, key, token::read_grace(fields)?).await
 }
 
 /// What the form replaces.
@@ -68,11 +102,11 @@ pub(crate) async fn end_old(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         )
         .into());
     }
-    token::end_old_key(&visit.state, &visit.actor, key.id).await?;
+    token::end_old_key_seen(&visit.state, &visit.actor, &key).await?;
     Ok(done(&format!("{ENTRY}/{id}/edit"), "old-ended"))
 }
 
-fn page(visit: &Visit, key: &TokenView, says: &FormSays<ChangedMeanwhile>) -> Handled {
+async fn page(visit: &Visit, key: &TokenView, says: &FormSays<ChangedMeanwhile>) -> Handled {
     let (lang, now) = (visit.lang(), mark_of(&texts(key)));
     let fields = says.fields(lang, &visit.form);
     let graces = [
@@ -82,11 +116,13 @@ fn page(visit: &Visit, key: &TokenView, says: &FormSays<ChangedMeanwhile>) -> Ha
         ("0", lang.say("不再有效: 密钥已泄露", "not at all: it has leaked")),
     ];
     let body = html! {
+        (facts(visit, key).await?)
         p { (lang.say(
             "名称、限额、用量、任务和日志都不变, 只换密钥。新密钥只显示这一次。",
             "Its name, limits, use, tasks and log stay; only its secret is replaced. The new one \
              is shown once.",
         )) }
+        (works_once_on(lang, key))
         form.form method="post" action={ (ENTRY) "/" (key.id) "/rotate" } {
             (csrf(visit))
             (once_field(visit))
@@ -96,9 +132,9 @@ fn page(visit: &Visit, key: &TokenView, says: &FormSays<ChangedMeanwhile>) -> Ha
             @if let Some((hint, ends)) = old_secret(key) {
                 p.note {
                     (lang.say("更早的密钥 ", "The secret before, "))
-                    span.mono { (hint) }
-                    (lang.say(" 仍有效 (至 ", ", still works (until ")) (show::at(ends))
-                    (lang.say("); 再次更换会立即使它失效。", "): another rotation ends it at once."))
+                    span.mono { (hint) } (lang.say("", ","))
+                    (works_until(lang, key, ends))
+                    (lang.say("; 再次更换会立即使它失效。", "; another rotation ends it at once."))
                 }
             }
             (fields.choice(
@@ -108,8 +144,13 @@ fn page(visit: &Visit, key: &TokenView, says: &FormSays<ChangedMeanwhile>) -> Ha
             ))
             p.hint {
                 span.mono { (key.key_hint) } " · "
-                (lang.say("在此期间两个密钥都能用, 以便逐个更换客户端",
-                    "both work meanwhile, so that clients can be moved one by one"))
+                @if key.status == 1 {
+                    (lang.say("在此期间两个密钥都能用, 以便逐个更换客户端",
+                        "both work meanwhile, so that clients can be moved one by one"))
+                } @else {
+                    (lang.say("在此期间令牌启用后两个密钥都能用",
+                        "both work meanwhile, once the key is on"))
+                }
             }
             div.buttons {
                 button.primary { (lang.say("更换密钥", "Rotate")) }
@@ -139,7 +180,7 @@ pub(super) fn old_note(visit: &Visit, key: &TokenView) -> Markup {
     html! {
         div.note #old-secret {
             (lang.say("旧密钥 ", "The old secret ")) span.mono { (hint) }
-            (lang.say(" 仍有效, 至 ", " still works, until ")) (show::at(ends)) ". "
+            (works_until(lang, key, ends)) ". "
             @match key.old_key_used_at {
                 Some(at) => {
                     (lang.say("更换后最近一次使用: ", "Last used since it was replaced: "))
@@ -166,10 +207,44 @@ fn after(lang: Lang, before: &TokenView, now: &TokenView) -> Markup {
         p {
             (lang.say("旧密钥 ", "The old secret ")) span.mono { (before.key_hint) }
             @match now.old_key_ends_at {
-                Some(ends) => {
-                    (lang.say(" 仍有效, 至 ", " still works, until ")) (show::at(ends))
-                }
+                Some(ends) => (works_until(lang, now, ends)),
                 None => (lang.say(" 已失效。", " has ended.")),
+            }
+        }
+        (works_once_on(lang, now))
+    }
+}
+
+/// That the secret before works, or will, and until when.
+fn works_until(lang: Lang, key: &TokenView, ends: i64) -> Markup {
+    html! {
+        @if key.status == 1 { (lang.say(" 仍有效, 至 ", " still works, until ")) }
+        @else { (lang.say(" 在令牌启用后有效, 至 ", " works once the key is on, until ")) }
+        (show::at(ends))
+    }
+}
+
+/// That no secret of a disabled key works.
+fn works_once_on(lang: Lang, key: &TokenView) -> Markup {
+    html! {
+        @if key.status != 1 {
+            p.note #key-is-off { (lang.say(
+                "令牌已禁用, 更换密钥不会启用它: 启用后密钥才有效。",
+                "The key is off, and a new secret does not turn it on: its secrets work once it is \
+                 on.",
+            )) }
+        }
+    }
+}
+
+/// The mark in the list of a key whose secret before is good.
+pub(super) fn chip(lang: Lang, key: &TokenView) -> Markup {
+    html! {
+        @if key.old_key_ends_at.is_some() {
+            br;
+            span.chip {
+                @if key.status == 1 { (lang.say("旧密钥有效", "old one works")) }
+                @else { (lang.say("旧密钥: 启用后有效", "old one: works once on")) }
             }
         }
     }

@@ -36,16 +36,11 @@ const LIST: BatchList = BatchList {
 pub(crate) async fn list(Here(visit): Here) -> Handled {
     let (state, actor, lang) = (&visit.state, &visit.actor, visit.lang());
     let page = token::list(state, actor, &visit.query(), visit.page_request()?).await?;
-    let names = match visit.is_admin() {
-        true => user::names(state, actor, page.items.iter().map(|key| key.user_id)).await?,
-        false => BTreeMap::new(),
-    };
-    let owners = page.items.iter().map(|key| key.user_id);
-    let beyond = user::out_of_reach(state, actor, owners).await?;
+    let owners = Owners::read(&visit, &page.items).await?;
     let of_user = users::of_user(&visit).await?;
-    let columns = columns(&visit, (&names, &beyond));
+    let new = new_of_user(&visit, "/console/keys/new").await?;
+    let columns = columns(&visit, &owners);
     let states = [("1", lang.say("启用", "On")), ("2", lang.say("禁用", "Off"))];
-    let new = users::new_of_user(&visit, "/console/keys/new");
     let body = html! {
         (filters(&visit, html! {
             (typed(&visit, "keyword", lang.say("名称", "Name")))
@@ -60,7 +55,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
                 (empty_or_unfit(&visit, lang.say(
                     "令牌用来调用接口。还没有令牌。", "A key is what calls are made with. There is none here yet."
                 ),
-                    Some((new.as_str(), lang.say("新建令牌", "Create a key")))))
+                    new.as_deref().map(|new| (new, lang.say("新建令牌", "Create a key")))))
             } @else {
                 (columns.table(&html! { tbody { @for key in &page.items {
                     tr id={ "key-" (key.id.0) } { (columns.cells(key)) }
@@ -73,27 +68,52 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     let beside = html! {
         span.muted { (show::count(page.total)) }
         span.space {}
-        a.button.primary href=(new) { (lang.say("新建令牌", "New key")) }
+        @if let Some(new) = &new {
+            a.button.primary href=(new) { (lang.say("新建令牌", "New key")) }
+        }
     };
     Ok(ShellPage::new(lang.say("令牌", "Keys"), ENTRY).beside(beside).show(&visit, body))
 }
 
 type KeyColumn<'a> = Column<'a, TokenView>;
 
-/// Names of owners, and those whose keys the reader may not change.
-type Owners<'a> = (&'a BTreeMap<UserId, String>, &'a BTreeSet<UserId>);
+/// The owners of the keys of a page.
+struct Owners {
+    /// Their names, for administrators.
+    names: BTreeMap<UserId, String>,
+    /// Those whose keys the reader may not change.
+    beyond: BTreeSet<UserId>,
+    /// Those who were deleted: their keys are of no use any more.
+    deleted: BTreeSet<UserId>,
+}
 
-fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
-    let (lang, (_, beyond)) = (visit.lang(), owners);
+impl Owners {
+    async fn read(visit: &Visit, keys: &[TokenView]) -> Result<Self, AdminError> {
+        let (state, actor) = (&visit.state, &visit.actor);
+        let owners: Vec<UserId> = keys.iter().map(|key| key.user_id).collect();
+        let names = match visit.is_admin() {
+            true => user::names(state, actor, owners.clone()).await?,
+            false => BTreeMap::new(),
+        };
+        let beyond = user::out_of_reach(state, actor, owners.clone()).await?;
+        Ok(Self { names, beyond, deleted: user::deleted(state, owners).await? })
+    }
+}
+
+/// Leads to the form of what a list has; nowhere, where the user whose list it is was deleted.
+pub(super) async fn new_of_user(visit: &Visit, to: &str) -> Result<Option<String>, AdminError> {
+    let asked = visit.query().number("user_id")?.map(UserId).filter(|_| visit.is_admin());
+    let is_there = user::deleted(&visit.state, asked).await?.is_empty();
+    Ok(is_there.then(|| users::new_of_user(visit, to)))
+}
+
+fn columns<'a>(visit: &'a Visit, owners: &'a Owners) -> Columns<'a, TokenView> {
+    let (lang, Owners { beyond, deleted, .. }) = (visit.lang(), owners);
     let mut all = named_columns(visit, owners);
     all.extend([
         KeyColumn::new("key", lang.say("令牌", "Key"), move |key| {
             html! { td.mono.muted {
-                (key.key_hint)
-                @if key.old_key_ends_at.is_some() {
-                    br;
-                    span.chip { (lang.say("旧密钥有效", "old one works")) }
-                }
+                (key.key_hint) (key_rotation::chip(lang, key))
             } }
         })
         .wide(),
@@ -156,15 +176,15 @@ fn columns<'a>(visit: &'a Visit, owners: Owners<'a>) -> Columns<'a, TokenView> {
         .wide(),
         KeyColumn::tool(parts::acts_head(lang), move |key| match beyond.contains(&key.user_id) {
             true => html! { td.acts {} },
-            false => actions_cell(visit, key),
+            false => actions_cell(visit, key, deleted.contains(&key.user_id)),
         }),
     ]);
     Columns::of(visit, "keys", all)
 }
 
 /// Which key it is, and for administrators whose.
-fn named_columns<'a>(visit: &'a Visit, (names, beyond): Owners<'a>) -> Vec<KeyColumn<'a>> {
-    let lang = visit.lang();
+fn named_columns<'a>(visit: &'a Visit, owners: &'a Owners) -> Vec<KeyColumn<'a>> {
+    let (lang, Owners { names, beyond, .. }) = (visit.lang(), owners);
     let owner = move |key: &TokenView| {
         let name = names.get(&key.user_id).map_or("?", String::as_str);
         html! { td.cut.short { a href={ "/console/users/" (key.user_id.0) } { (name) } } }
@@ -213,11 +233,14 @@ fn name_of(lang: Lang, key: &TokenView) -> &str {
     if key.name.is_empty() { lang.say("(未命名)", "(no name)") } else { &key.name }
 }
 
-fn actions_cell(visit: &Visit, key: &TokenView) -> Markup {
+/// What can be done with a key. One of a deleted user can only be ended.
+fn actions_cell(visit: &Visit, key: &TokenView, is_deleted: bool) -> Markup {
     let (lang, name) = (visit.lang(), name_of(visit.lang(), key));
     html! {
         td.acts {
-            a href={ "/console/keys/" (key.id.0) "/rotate" } { (lang.say("更换", "Rotate")) }
+            @if !is_deleted {
+                a href={ "/console/keys/" (key.id.0) "/rotate" } { (lang.say("更换", "Rotate")) }
+            }
             @let to = format!("/console/keys/{}/status", key.id.0);
             @if key.status == 1 {
                 (action(visit, &format!("{to}?to=off"), lang.say("禁用", "Disable"),
@@ -225,7 +248,7 @@ fn actions_cell(visit: &Visit, key: &TokenView) -> Markup {
                         lang, "禁用令牌 {name}? 使用它的调用立即被拒绝。",
                         "Disable the key {name}? Calls with it are refused at once."
                     )))
-            } @else {
+            } @else if !is_deleted {
                 (action(visit, &format!("{to}?to=on"), lang.say("启用", "Enable"), ""))
             }
             (action(visit, &format!(
@@ -467,6 +490,42 @@ async fn unknown_names(visit: &Visit, key: &TokenView) -> Result<Markup, AdminEr
     })
 }
 
+/// Whose key it is, whether it is on, when it was last used, and what it has spent.
+pub(super) async fn facts(visit: &Visit, key: &TokenView) -> Result<Markup, AdminError> {
+    let lang = visit.lang();
+    Ok(html! {
+        dl.facts {
+            (owner_fact(visit, key.user_id).await?)
+            dt { (lang.say("状态", "State")) } dd { (on_or_off(lang, key.status)) }
+            dt { (lang.say("上次使用", "Last used")) }
+            dd { @match key.last_used_at {
+                Some(at) => (show::at(at)),
+                None => span.muted { (lang.say("从未", "never")) },
+            } }
+            dt { (lang.say("已用", "Used")) } dd { (show::amount(key.used_quota)) }
+        }
+    })
+}
+
+/// Whose it is, for administrators: users see their own alone.
+pub(super) async fn owner_fact(visit: &Visit, owner: UserId) -> Result<Markup, AdminError> {
+    if !visit.is_admin() {
+        return Ok(html! {});
+    }
+    let (lang, state) = (visit.lang(), &visit.state);
+    let names = user::names(state, &visit.actor, [owner]).await?;
+    let is_deleted = user::deleted(state, [owner]).await?.contains(&owner);
+    Ok(html! {
+        dt { (lang.say("用户", "User")) }
+        dd {
+            a href={ "/console/users/" (owner.0) } {
+                (names.get(&owner).map_or("?", String::as_str))
+            }
+            @if is_deleted { span.muted { (lang.say(" (已删除)", " (deleted)")) } }
+        }
+    })
+}
+
 async fn edit_page(
     visit: &Visit,
     key: Option<&TokenView>,
@@ -478,7 +537,10 @@ async fn edit_page(
     let action = key
         .map_or("/console/keys/new".to_owned(), |key| format!("/console/keys/{}/edit", key.id.0));
     let body = html! {
-        @if let Some(key) = key { (key_rotation::old_note(visit, key)) }
+        @if let Some(key) = key {
+            (facts(visit, key).await?)
+            (key_rotation::old_note(visit, key))
+        }
         form.form method="post" action=(action) {
             (csrf(visit))
             (visit.then_field())
@@ -512,7 +574,11 @@ async fn edit_page(
         Some(key) => tell!(lang, "令牌 {} {}", "Key {} {}", key.name, key.key_hint),
         None => lang.say("新建令牌", "New key").to_owned(),
     };
-    let beside = html! { @if let Some(key) = key { (key_rotation::button(lang, key)) } };
+    let owner = key.map(|key| key.user_id);
+    let is_there = user::deleted(&visit.state, owner).await?.is_empty();
+    let beside = html! {
+        @if let Some(key) = key.filter(|_| is_there) { (key_rotation::button(lang, key)) }
+    };
     Ok(says.show(visit, ShellPage::new(title, ENTRY).beside(beside), body))
 }
 

@@ -1,8 +1,10 @@
 //! A new secret for a webhook: the one before signs for a day more, and can be ended before that.
 
+use super::key_rotation::{SecretRotation, sent};
+use super::keys::owner_fact;
 use super::webhooks::{ENTRY, secret};
-use crate::form::Complaint;
-use crate::once::{SentOnce, once, once_field};
+use crate::lang::Lang;
+use crate::once::once_field;
 use crate::parts::{self, action};
 use crate::replaced::{ChangedMeanwhile, FieldTexts, FormSays, mark_of};
 use crate::shell::{ShellPage, csrf};
@@ -16,36 +18,29 @@ use maud::{Markup, html};
 /// `GET /console/webhooks/{id}/rotate`
 pub(crate) async fn form(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let endpoint = reached(&visit, id).await?;
-    page(&visit, &endpoint, &FormSays::Nothing)
+    page(&visit, &endpoint, &FormSays::Nothing).await
 }
 
 /// `POST /console/webhooks/{id}/rotate`: returns the secret, which is shown only once.
 pub(crate) async fn rotate(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let endpoint = reached(&visit, id).await?;
-    let mut changed = None;
-    let made = async {
-        let new = visit.say("从现在起一天", "a day from now");
-        let now = texts(&endpoint);
-        changed = ChangedMeanwhile::unseen(&visit.form, &now, |_| Some(new.to_owned()));
-        match &changed {
-            None => webhook::rotate(&visit.state, &visit.actor, id, None).await,
-            Some(_) => Err(AdminError::conflict("已被修改", "it was changed meanwhile")),
+    let replaces = (texts(&endpoint), visit.say("从现在起一天", "a day from now"));
+    let rotated = webhook::rotate_seen(&visit.state, &visit.actor, &endpoint, None);
+    let page_of = |_: &WebhookShown| format!("{ENTRY}/{id}");
+    match sent(&visit, replaces, rotated, page_of).await? {
+        SecretRotation::Made(shown) => {
+            Ok(secret(&visit, &shown, &after(visit.lang(), &shown.endpoint)))
         }
-    };
-    let ended = once(&visit, made, |_: &WebhookShown| format!("{ENTRY}/{id}")).await;
-    let says = match (ended, changed) {
-        (Ok(SentOnce::Made(shown)), _) => return Ok(secret(&visit, &shown)),
-        (Ok(SentOnce::Before(to)), _) => return Ok(done(&to, "hook-rotated-before")),
-        (Err(_), Some(changed)) => FormSays::Replaces(changed),
-        (Err(error), None) => FormSays::Complaint(Complaint::of(error, visit.lang())?),
-    };
-    page(&visit, &endpoint, &says)
+        SecretRotation::Before(to) => Ok(done(&to, "hook-rotated-before")),
+        SecretRotation::Asks(says) => page(&visit, &endpoint, &says).await,
+    }
 }
 
-/// A webhook that the reader may change: a form that can't be sent is not opened.
+/// A webhook that the reader may give a new secret: a form that can't be sent is not opened.
 async fn reached(visit: &Visit, id: i64) -> Result<WebhookView, AdminError> {
     let endpoint = webhook::get(&visit.state, &visit.actor, id).await?;
     user::require_reach(&visit.state, &visit.actor, endpoint.user_id).await?;
+    user::require_there(&visit.state, endpoint.user_id).await?;
     Ok(endpoint)
 }
 
@@ -65,15 +60,18 @@ pub(crate) async fn end_old(Here(visit): Here, Path(id): Path<i64>) -> Handled {
         )
         .into());
     }
-    webhook::end_old_secret(&visit.state, &visit.actor, id).await?;
+    webhook::end_old_secret_seen(&visit.state, &visit.actor, &endpoint).await?;
     Ok(done(&format!("{ENTRY}/{id}"), "old-ended"))
 }
 
-fn page(visit: &Visit, endpoint: &WebhookView, says: &FormSays<ChangedMeanwhile>) -> Handled {
+async fn page(visit: &Visit, endpoint: &WebhookView, says: &FormSays<ChangedMeanwhile>) -> Handled {
     let (lang, now) = (visit.lang(), mark_of(&texts(endpoint)));
     let here = format!("{ENTRY}/{}", endpoint.id);
     let body = html! {
-        p.mono.break { (endpoint.url) }
+        dl.facts {
+            (owner_fact(visit, endpoint.user_id).await?)
+            dt { (lang.say("地址", "Address")) } dd.mono.break { (endpoint.url) }
+        }
         p { (lang.say(
             "现在的密钥再签名一天, 接收方可在此期间改用新密钥; 新密钥只显示这一次。",
             "The present secret signs as well for another day, so that the receiver can change \
@@ -100,6 +98,20 @@ fn page(visit: &Visit, endpoint: &WebhookView, says: &FormSays<ChangedMeanwhile>
     };
     let title = lang.say("更换回调的密钥", "Rotate the secret of a webhook");
     Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
+}
+
+/// What has become of the secret before.
+fn after(lang: Lang, endpoint: &WebhookView) -> Markup {
+    html! {
+        @if let Some(until) = endpoint.previous_until {
+            p {
+                (lang.say("旧密钥仍在签名, 至 ", "The old secret still signs, until "))
+                (show::at(until))
+                (lang.say("; 在回调的页面上可以提前结束它。",
+                    "; the page of the webhook ends it before that."))
+            }
+        }
+    }
 }
 
 /// The secret before, while it signs: until when, and for who `reaches` it a button that ends it.

@@ -1,6 +1,6 @@
 //! Webhooks: endpoints, and what was delivered to them. A secret is shown once.
 
-use super::keys::listed;
+use super::keys::{listed, new_of_user, owner_fact};
 use super::{users, webhook_rotation};
 use crate::columns::{Column, Columns};
 use crate::folds::folds;
@@ -42,7 +42,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
         ("2", lang.say("禁用", "Off")),
         ("failing", lang.say("启用, 但投递失败", "On, and failing")),
     ];
-    let new = users::new_of_user(&visit, "/console/webhooks/new");
+    let new = new_of_user(&visit, "/console/webhooks/new").await?;
     let row = |endpoint: &WebhookView| {
         html! {
             tr {
@@ -73,7 +73,7 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
             @if page.items.is_empty() {
                 (empty_or_unfit(&visit, lang.say("回调在任务结束或余额不足时通知你的服务。",
                     "A webhook tells your service that a task has ended or a balance is low."),
-                    Some((new.as_str(), lang.say("新建回调", "Create a webhook")))))
+                    new.as_deref().map(|new| (new, lang.say("新建回调", "Create a webhook")))))
             } @else {
                 div.scroll {
                     (folds(lang, &html! { table {
@@ -98,7 +98,9 @@ pub(crate) async fn list(Here(visit): Here) -> Handled {
     };
     let beside = html! {
         span.space {}
-        a.button.primary href=(new) { (lang.say("新建回调", "New webhook")) }
+        @if let Some(new) = &new {
+            a.button.primary href=(new) { (lang.say("新建回调", "New webhook")) }
+        }
     };
     Ok(ShellPage::new(lang.say("回调", "Webhooks"), ENTRY).beside(beside).show(&visit, body))
 }
@@ -121,6 +123,8 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let (state, actor, lang) = (&visit.state, &visit.actor, visit.lang());
     let endpoint = webhook::get(state, actor, id).await?;
     let reaches = is_reached(&visit, endpoint.user_id).await?;
+    let is_there = user::deleted(state, [endpoint.user_id]).await?.is_empty();
+    let owner = owner_fact(&visit, endpoint.user_id).await?;
     let page = visit.page_request()?;
     let deliveries = webhook::deliveries(state, actor, id, &visit.query(), page).await?;
     let columns = delivery_columns(&visit, reaches);
@@ -131,6 +135,7 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     ];
     let body = html! {
         dl.facts {
+            (owner)
             dt { (lang.say("地址", "Address")) } dd.mono.break { (endpoint.url) }
             dt { (lang.say("状态", "State")) }
             dd { (on_or_off(lang, endpoint.status))
@@ -155,22 +160,25 @@ pub(crate) async fn show(Here(visit): Here, Path(id): Path<i64>) -> Handled {
     let beside = html! {
         span.muted { "#" (id) }
         span.space {}
-        @if reaches { (buttons(&visit, &endpoint)) }
+        @if reaches { (buttons(&visit, &endpoint, is_there)) }
     };
     Ok(ShellPage::new(lang.say("回调", "Webhook"), ENTRY).beside(beside).show(&visit, body))
 }
 
-fn buttons(visit: &Visit, endpoint: &WebhookView) -> Markup {
+/// What can be done with a webhook. That of a deleted user gets no new secret, and is not enabled.
+fn buttons(visit: &Visit, endpoint: &WebhookView, is_there: bool) -> Markup {
     let (lang, to) = (visit.lang(), format!("/console/webhooks/{}", endpoint.id));
     html! {
         a.button href={ (to) "/edit" } { (lang.say("编辑", "Edit")) }
         @if endpoint.status == 1 {
             (action(visit, &format!("{to}/test"), lang.say("发送测试", "Send a test"), ""))
             (action(visit, &format!("{to}/status?to=off"), lang.say("禁用", "Disable"), ""))
-        } @else {
+        } @else if is_there {
             (action(visit, &format!("{to}/status?to=on"), lang.say("启用", "Enable"), ""))
         }
-        a.button href={ (to) "/rotate" } { (lang.say("更换密钥", "Rotate the secret")) }
+        @if is_there {
+            a.button href={ (to) "/rotate" } { (lang.say("更换密钥", "Rotate the secret")) }
+        }
         (action(visit, &format!("{to}/delete"), lang.say("删除", "Delete"),
             lang.say("删除这个回调? 未送达的通知也会放弃。", "Delete this webhook? What is pending is given up.")))
     }
@@ -261,7 +269,7 @@ pub(crate) async fn new(Here(visit): Here) -> Handled {
 pub(crate) async fn create(Here(visit): Here) -> Handled {
     let page_of = |shown: &WebhookShown| format!("{ENTRY}/{}", shown.endpoint.id);
     match once(&visit, created(&visit), page_of).await {
-        Ok(SentOnce::Made(shown)) => Ok(secret(&visit, &shown)),
+        Ok(SentOnce::Made(shown)) => Ok(secret(&visit, &shown, &html! {})),
         Ok(SentOnce::Before(to)) => Ok(done(&to, "made-before")),
         Err(error) => {
             let complaint = Complaint::of(error, visit.lang())?;
@@ -416,8 +424,8 @@ async fn page(
     Ok(says.show(visit, ShellPage::new(title, ENTRY), body))
 }
 
-/// Shows the secret of a new webhook, or a new one.
-pub(super) fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
+/// Shows the secret of a new webhook, or a new one; `more` is said below it.
+pub(super) fn secret(visit: &Visit, shown: &WebhookShown, more: &Markup) -> PageReply {
     let lang = visit.lang();
     let body = html! {
         p.note {
@@ -428,6 +436,7 @@ pub(super) fn secret(visit: &Visit, shown: &WebhookShown) -> PageReply {
             code.mono #new-secret { (shown.secret.expose()) }
             button type="button" data-copy="new-secret" { (lang.say("复制", "Copy")) }
         }
+        (more)
         div.buttons {
             a.button.primary href={ "/console/webhooks/" (shown.endpoint.id) } {
                 (lang.say("已保存", "I have it"))

@@ -1,6 +1,6 @@
 //! A key gets a new secret: what is good for how long, and that all else stays.
 
-use crate::pages::{Browser, between, name_of};
+use crate::pages::{Browser, PASSWORD, attributes, between, name_of};
 use crate::pages_protocols::form as encoded;
 use crate::world::{Payer, World, fixed, node};
 use std::collections::BTreeSet;
@@ -410,6 +410,130 @@ on_both_databases! {
         eve.get(&path).await.expect(404);
         eve.send(&path, "grace_seconds=0").await.expect(404);
         world.pay("m", &third).await.expect(200);
+        world.close().await;
+    }
+
+    async fn what_a_deleted_user_left_gets_no_new_secret_and_stays_off(db: TestDb) {
+        let world = World::open(db).await;
+        world.model("m", fixed(10), Reply::text("ok")).await;
+        let admin = world.admin();
+        let ann = world.payer(1_000).await;
+        let hook = json!({"user_id": ann.id, "url": "https://hooks.example/x"});
+        let hook = admin.post("/api/webhook", &hook).await["id"].as_i64().unwrap();
+        admin.post(&format!("/api/webhook/{hook}/disable"), &json!({})).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let (keys, hooks) = (
+            format!("/console/keys?user_id={}", ann.id),
+            format!("/console/webhooks?user_id={}", ann.id),
+        );
+        let (new_key, new_hook) = (
+            format!("/console/keys/new?user_id={}", ann.id),
+            format!("/console/webhooks/new?user_id={}", ann.id),
+        );
+        for (list, new) in [(&keys, &new_key), (&hooks, &new_hook)] {
+            let page = root.get(list).await.expect(200).text();
+            assert!(attributes(&page, "href").contains(new), "{page}");
+        }
+
+        admin.delete(&format!("/api/user/{}", ann.id)).await;
+
+        let (of_key, of_hook) =
+            (format!("/api/token/{}", ann.token_id), format!("/api/webhook/{hook}"));
+        let on = json!({"status": 1});
+        for (method, path, body) in [
+            ("POST", format!("{of_key}/rotate"), json!({})),
+            ("POST", format!("{of_key}/enable"), json!({})),
+            ("PUT", of_key.clone(), on.clone()),
+            ("POST", "/api/token/batch".to_owned(), json!({"ids": [ann.token_id], "set": &on})),
+            ("POST", format!("{of_hook}/rotate"), json!({})),
+            ("POST", format!("{of_hook}/enable"), json!({})),
+        ] {
+            let answer = admin.call(method, &path).json(&body).send().await.expect(409);
+            assert!(answer.text().contains("its user was deleted"), "{path}: {}", answer.text());
+        }
+        for (list, new) in [(&keys, &new_key), (&hooks, &new_hook)] {
+            let page = root.get(list).await.expect(200).text();
+            assert!(!attributes(&page, "href").contains(new), "{page}");
+        }
+        let key_page = format!("/console/keys/{}", ann.token_id);
+        let hook_page = format!("/console/webhooks/{hook}");
+        let edit = format!("{key_page}/edit");
+        for (page, thing) in [(&keys, &key_page), (&edit, &key_page), (&hook_page, &hook_page)] {
+            let text = root.get(page).await.expect(200).text();
+            for way in ["rotate", "status?to=on"] {
+                assert!(!text.contains(&format!("{thing}/{way}")), "{page}: {text}");
+            }
+        }
+        for page in [&edit, &hook_page] {
+            let text = root.get(page).await.expect(200).text();
+            assert!(text.contains(" (deleted)"), "{page}: {text}");
+        }
+        for thing in [&key_page, &hook_page] {
+            root.get(&format!("{thing}/rotate")).await.expect(409);
+            root.send(&format!("{thing}/rotate"), "grace_seconds=0").await.expect(409);
+            root.send(&format!("{thing}/status?to=on"), "").await.expect(409);
+        }
+        // It is ended as that of anybody.
+        for thing in [&of_key, &of_hook] {
+            admin.post(&format!("{thing}/disable"), &json!({})).await;
+            admin.delete(thing).await;
+        }
+        world.close().await;
+    }
+
+    async fn of_a_disabled_key_no_secret_is_said_to_work(db: TestDb) {
+        let world = World::open(db).await;
+        let ann = world.payer(1_000).await;
+        let of_key = format!("/api/token/{}", ann.token_id);
+        world.admin().put(&of_key, &json!({"status": 2})).await;
+        let mut root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        let (edit, path) = {
+            let base = format!("/console/keys/{}", ann.token_id);
+            (format!("{base}/edit"), format!("{base}/rotate"))
+        };
+        let page = root.get(&path).await.expect(200).text();
+        assert!(page.contains("id=\"key-is-off\"") && !page.contains("still works,"), "{page}");
+        let opened = between(&page, "name=\"opened\" value=\"", "\"").unwrap();
+        let form = encoded(&[("opened", &opened), ("grace_seconds", "3600")]);
+        let shown = root.send(&path, &form).await.expect(200).text();
+        for page in [shown, root.get(&edit).await.text(), root.get(&path).await.text()] {
+            assert!(page.contains("works once the key is on, until"), "{page}");
+            assert!(!page.contains("still works,"), "{page}");
+        }
+        let list = root.get("/console/keys").await.expect(200).text();
+        assert!(list.contains("old one: works once on"), "{list}");
+        assert!(!list.contains("old one works"), "{list}");
+        root.lang = "zh";
+        assert!(root.get(&edit).await.text().contains("在令牌启用后有效"));
+        root.lang = "en";
+        world.admin().put(&of_key, &json!({"status": 1})).await;
+        assert!(root.get("/console/keys").await.text().contains("old one works"));
+        let page = root.get(&edit).await.text();
+        assert!(page.contains("still works, until"), "{page}");
+        // It says whose key it is, to who does not know it, and whether it is in use.
+        let owner = format!("/console/users/{}", ann.id);
+        assert!(attributes(&page, "href").contains(&owner), "{page}");
+        let name = name_of(&world, ann.id).await;
+        let user = Browser::login(&world.server, &name, "correct horse 42").await;
+        let page = user.get(&edit).await.expect(200).text();
+        assert!(!attributes(&page, "href").contains(&owner), "{page}");
+        assert!(page.contains("Last used") && page.contains("never"), "{page}");
+        world.close().await;
+    }
+
+    async fn who_may_not_rotate_a_key_is_not_asked_how(db: TestDb) {
+        let world = World::open(db).await;
+        let key = world.admin().key_of(1, json!({})).await.id;
+        let adam = json!({"username": "adam", "password": PASSWORD, "role": 10});
+        world.admin().user(adam).await;
+        let adam = Browser::login(&world.server, "adam", PASSWORD).await;
+        let path = format!("/console/keys/{key}");
+        for way in ["edit", "rotate"] {
+            adam.get(&format!("{path}/{way}")).await.expect(403);
+        }
+        adam.send(&format!("{path}/rotate"), "grace_seconds=0").await.expect(403);
+        adam.send(&format!("{path}/end-old?of=x"), "").await.expect(403);
+        assert!(world.admin().get(&format!("/api/token/{key}")).await["rotated_at"].is_null());
         world.close().await;
     }
 }

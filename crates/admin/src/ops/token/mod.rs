@@ -6,7 +6,10 @@ mod rotate;
 mod write;
 
 pub use input::TokenInput;
-pub use rotate::{GRACE_SECONDS, MAX_GRACE_SECONDS, end_old_key, read_grace, rotate};
+pub use rotate::{
+    GRACE_SECONDS, MAX_GRACE_SECONDS, end_old_key, end_old_key_seen, read_grace, rotate,
+    rotate_seen,
+};
 pub use write::{Created, change_many, create, delete, set_status, update};
 
 use crate::page::{self, Page, PageRequest, Query, Where};
@@ -21,7 +24,7 @@ use utoipa::ToSchema;
 const COLUMNS: &str = "id, user_id, name, key_hint, status, remain_quota, unlimited_quota, \
      used_quota, \"group\", models, allow_ips, rate_limit_rpm, rate_limit_tpm, expired_at, \
      created_at, updated_at, last_used_at, rotated_at, old_key_hint, old_key_ends_at, \
-     old_key_used_at";
+     old_key_used_at, key_hash";
 
 /// Most keys that are named at once: more than a page has.
 const MAX_NAMES: usize = 200;
@@ -80,6 +83,9 @@ pub struct TokenView {
     pub old_key_ends_at: Option<i64>,
     /// When the secret before was last used since it was replaced, to a minute; `null`: not since.
     pub old_key_used_at: Option<i64>,
+    /// Which secret was seen: a rotation replaces no other. Answers leave it out.
+    #[serde(skip)]
+    key_hash: Vec<u8>,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
@@ -110,6 +116,7 @@ fn view(row: &Row, now: UnixMs) -> Result<TokenView, StoreError> {
         old_key_hint: old_ends.map(|_| row.get("old_key_hint")).transpose()?,
         old_key_ends_at: old_ends.map(exact::seconds),
         old_key_used_at: old_ends.and(old_used).map(exact::seconds),
+        key_hash: row.get("key_hash")?,
     })
 }
 

@@ -96,7 +96,8 @@ pub async fn create(
 /// Changes what is given, live when this returns.
 ///
 /// # Errors
-/// When a field breaks its rule, the key isn't there or isn't the actor's, or the database fails.
+/// When a field breaks its rule, the key isn't there or isn't the actor's, it is enabled and its
+/// owner was deleted, or the database fails.
 pub async fn update(
     state: &AdminState,
     actor: &Actor,
@@ -153,6 +154,9 @@ async fn changed(
     if input.user_id.is_some_and(|owner| owner != before.user_id) {
         let en = "a key stays with its owner: make another one";
         return Err(AdminError::field("user_id", "令牌不能转给其他用户, 请新建", en));
+    }
+    if input.status == Some(1) && before.status != 1 {
+        user::require_there(state, before.user_id).await?;
     }
     let mut group = input.group.clone();
     if group.as_ref().is_some_and(|group| *group != before.group) {
@@ -217,7 +221,7 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: KeyId) -> Result<(), 
     write(state, statement, actor, id, told, details).await
 }
 
-pub(super) async fn write(
+async fn write(
     state: &AdminState,
     statement: Statement,
     actor: &Actor,
@@ -233,11 +237,7 @@ pub(super) async fn write(
 }
 
 /// A key that the actor may change.
-pub(super) async fn reached(
-    state: &AdminState,
-    actor: &Actor,
-    id: KeyId,
-) -> Result<TokenView, AdminError> {
+async fn reached(state: &AdminState, actor: &Actor, id: KeyId) -> Result<TokenView, AdminError> {
     let token = get(state, actor, id).await?;
     user::require_reach(state, actor, token.user_id).await?;
     Ok(token)

@@ -265,7 +265,8 @@ pub async fn reached(
 }
 
 /// Refuses to change what belongs to another user whose role the actor's doesn't reach: their keys,
-/// webhooks and tasks, which may outlive them.
+/// webhooks and tasks. Those of a deleted user are reached as well, to be looked at and ended:
+/// [`require_there`] is asked where more is done with them.
 ///
 /// # Errors
 /// When the role doesn't reach, or the database fails.
@@ -285,7 +286,37 @@ pub async fn require_reach(
     }
 }
 
-/// Those of these owners whose things the actor may not change, as [`require_reach`] says it.
+/// Refuses what is of no use to an owner who was deleted: a new secret of theirs, and to enable
+/// what is theirs.
+///
+/// # Errors
+/// When the owner was deleted, or the database fails.
+pub async fn require_there(state: &AdminState, owner: UserId) -> Result<(), AdminError> {
+    if deleted(state, [owner]).await?.is_empty() {
+        return Ok(());
+    }
+    Err(AdminError::conflict(
+        "其用户已删除: 只能禁用或删除",
+        "its user was deleted: it can only be disabled or deleted",
+    ))
+}
+
+/// Those of these users who were deleted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn deleted(
+    state: &AdminState,
+    ids: impl IntoIterator<Item = UserId>,
+) -> Result<BTreeSet<UserId>, AdminError> {
+    let Some(list) = sql_list(ids) else { return Ok(BTreeSet::new()) };
+    let sql = format!("SELECT id FROM users WHERE id IN ({list}) AND deleted_at IS NOT NULL");
+    let rows = state.db.read(&sql, &[]).await?;
+    Ok(rows.iter().map(|row| row.get("id")).collect::<Result<_, StoreError>>()?)
+}
+
+/// Those of these owners whose things the actor may not change, as [`require_reach`] says it:
+/// deleted owners are reached as others are.
 ///
 /// # Errors
 /// When the database fails.

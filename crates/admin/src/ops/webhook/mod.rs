@@ -9,7 +9,10 @@ mod write;
 pub use delivery::{DeliveryView, deliveries, of_task, redeliver, test};
 pub use input::{WebhookInput, read_secret};
 pub use submission::{renew_submission_secret, submissions};
-pub use write::{WebhookShown, create, delete, end_old_secret, rotate, set_status, update};
+pub use write::{
+    WebhookShown, create, delete, end_old_secret, end_old_secret_seen, rotate, rotate_seen,
+    set_status, update,
+};
 
 use crate::ops::user;
 use crate::page::{Page, PageRequest, Query, Where};
@@ -22,7 +25,7 @@ use utoipa::ToSchema;
 /// The newest delivery, and how many wait after a try that failed: among the first thousand that
 /// wait. Each is found by an index.
 const COLUMNS: &str = "id, user_id, url, events, status, disabled_reason, previous_until, \
-     created_at, updated_at, \
+     created_at, updated_at, secret_sealed, \
      (SELECT d.state FROM webhook_deliveries d WHERE d.endpoint_id = webhook_endpoints.id \
       ORDER BY d.id DESC LIMIT 1) AS last_state, \
      (SELECT coalesce(d.attempted_at, d.created_at) FROM webhook_deliveries d \
@@ -72,6 +75,9 @@ pub struct WebhookView {
     /// Deliveries that wait for another try because one failed; counted among the first 1000 that
     /// wait.
     pub failing: i64,
+    /// Which secret was seen: a rotation replaces no other. Answers leave it out.
+    #[serde(skip)]
+    secret_sealed: String,
 }
 
 fn view(row: &Row, now: UnixMs) -> Result<WebhookView, StoreError> {
@@ -90,6 +96,7 @@ fn view(row: &Row, now: UnixMs) -> Result<WebhookView, StoreError> {
         last_delivery_state: row.get("last_state")?,
         last_delivery_at: row.get::<Option<UnixMs>>("last_at")?.map(exact::seconds),
         failing: row.get("failing")?,
+        secret_sealed: row.get("secret_sealed")?,
     })
 }
 

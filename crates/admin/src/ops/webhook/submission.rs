@@ -1,7 +1,7 @@
 //! The endpoint that has no address of its own: its secret signs what goes to the `X-Webhook-Url`
 //! of a user's submissions.
 
-use super::write::{WebhookShown, create_for_submissions, given_or_new, rotate};
+use super::write::{WebhookShown, create_for_submissions, given_or_new, rotate_seen};
 use super::{COLUMNS, WebhookView, not_found, view, whose};
 use crate::ops::user;
 use crate::{Actor, AdminError, AdminState, Query};
@@ -42,7 +42,7 @@ pub async fn renew_submission_secret(
     if made {
         return Ok(WebhookShown { endpoint, secret });
     }
-    rotate(state, actor, endpoint.id, Some(secret)).await
+    rotate_seen(state, actor, &endpoint, Some(secret)).await
 }
 
 async fn find(state: &AdminState, owner: UserId) -> Result<WebhookView, AdminError> {

@@ -80,8 +80,8 @@ pub async fn create(
 /// Changes what is given. One that is disabled gives up what waits for it.
 ///
 /// # Errors
-/// When a field breaks its rule, the endpoint isn't there or isn't the actor's, or the database
-/// fails.
+/// When a field breaks its rule, the endpoint isn't there or isn't the actor's, it is enabled and
+/// its owner was deleted, or the database fails.
 pub async fn update(
     state: &AdminState,
     actor: &Actor,
@@ -91,6 +91,9 @@ pub async fn update(
     let input = input.checked(state)?;
     let before = reached(state, actor, id).await?;
     refuse_changes(&input, &before)?;
+    if input.status == Some(1) && before.status != 1 {
+        user::require_there(state, before.user_id).await?;
+    }
     let mut set: Vec<(&'static str, Value)> = vec![("updated_at", state.clock.now().into())];
     if let Some(url) = &input.url {
         set.push(("url", url.into()));
@@ -161,25 +164,49 @@ pub async fn delete(state: &AdminState, actor: &Actor, id: i64) -> Result<(), Ad
 /// can change over at any time.
 ///
 /// # Errors
-/// When the endpoint isn't there or isn't the actor's, or the database fails.
+/// When the endpoint isn't there or isn't the actor's, its owner was deleted, it is rotated at the
+/// same moment, or the database fails.
 pub async fn rotate(
     state: &AdminState,
     actor: &Actor,
     id: i64,
     given: Option<Secret>,
 ) -> Result<WebhookShown, AdminError> {
-    let before = reached(state, actor, id).await?;
+    let seen = get(state, actor, id).await?;
+    rotate_seen(state, actor, &seen, given).await
+}
+
+/// The same of an endpoint that was seen. One that has another secret by now is left alone, so that
+/// nobody ends a secret unseen.
+///
+/// # Errors
+/// Those of [`rotate`].
+pub async fn rotate_seen(
+    state: &AdminState,
+    actor: &Actor,
+    seen: &WebhookView,
+    given: Option<Secret>,
+) -> Result<WebhookShown, AdminError> {
+    user::require_reach(state, actor, seen.user_id).await?;
+    user::require_there(state, seen.user_id).await?;
+    let id = seen.id;
     let secret = given_or_new(given)?;
     let now = state.clock.now();
     let statement = Statement::new(
         "UPDATE webhook_endpoints SET previous_secret_sealed = secret_sealed, \
-         previous_until = $1, secret_sealed = $2, updated_at = $3 WHERE id = $4",
-        vec![now.plus_ms(OVERLAP_MS).into(), sealed(state, &secret)?, now.into(), id.into()],
-    )
-    .expecting(1);
+         previous_until = $1, secret_sealed = $2, updated_at = $3 \
+         WHERE id = $4 AND secret_sealed = $5",
+        vec![
+            now.plus_ms(OVERLAP_MS).into(),
+            sealed(state, &secret)?,
+            now.into(),
+            id.into(),
+            (&seen.secret_sealed).into(),
+        ],
+    );
     let told = ("webhook.rotate", format!("更换回调地址 #{id} 的密钥"));
-    let details = json!({ "target_user_id": before.user_id, "webhook_id": id });
-    write(state, actor, vec![statement], told, details).await?;
+    let details = json!({ "target_user_id": seen.user_id, "webhook_id": id });
+    write_seen(state, actor, statement, told, details).await?;
     Ok(WebhookShown { endpoint: get(state, actor, id).await?, secret })
 }
 
@@ -187,26 +214,60 @@ pub async fn rotate(
 /// nothing changes.
 ///
 /// # Errors
-/// When the endpoint isn't there or isn't the actor's, or the database fails.
+/// When the endpoint isn't there or isn't the actor's, it is rotated at the same moment, or the
+/// database fails.
 pub async fn end_old_secret(
     state: &AdminState,
     actor: &Actor,
     id: i64,
 ) -> Result<WebhookView, AdminError> {
-    let before = reached(state, actor, id).await?;
-    if before.previous_until.is_none() {
-        return Ok(before);
+    let seen = get(state, actor, id).await?;
+    end_old_secret_seen(state, actor, &seen).await
+}
+
+/// The same of an endpoint that was seen. One that was rotated since is left alone: its secret
+/// before is another.
+///
+/// # Errors
+/// Those of [`end_old_secret`].
+pub async fn end_old_secret_seen(
+    state: &AdminState,
+    actor: &Actor,
+    seen: &WebhookView,
+) -> Result<WebhookView, AdminError> {
+    user::require_reach(state, actor, seen.user_id).await?;
+    let id = seen.id;
+    if seen.previous_until.is_none() {
+        return get(state, actor, id).await;
     }
     let statement = Statement::new(
         "UPDATE webhook_endpoints SET previous_secret_sealed = NULL, previous_until = NULL, \
-         updated_at = $1 WHERE id = $2",
-        vec![state.clock.now().into(), id.into()],
-    )
-    .expecting(1);
+         updated_at = $1 WHERE id = $2 AND secret_sealed = $3 AND previous_until IS NOT NULL",
+        vec![state.clock.now().into(), id.into(), (&seen.secret_sealed).into()],
+    );
     let told = ("webhook.end_old_secret", format!("结束回调地址 #{id} 的旧密钥"));
-    let details = json!({ "target_user_id": before.user_id, "webhook_id": id });
-    write(state, actor, vec![statement], told, details).await?;
+    let details = json!({ "target_user_id": seen.user_id, "webhook_id": id });
+    write_seen(state, actor, statement, told, details).await?;
     get(state, actor, id).await
+}
+
+/// Carries out a statement that changes the endpoint only while it has the secret that was seen.
+async fn write_seen(
+    state: &AdminState,
+    actor: &Actor,
+    statement: Statement,
+    told: (&str, String),
+    details: serde_json::Value,
+) -> Result<(), AdminError> {
+    let statements = vec![statement.expecting(1)];
+    let written = record::write(state, actor, statements, Subject::Other, told, details).await;
+    written.map(drop).map_err(AdminError::or_missing(|| {
+        AdminError::conflict(
+            "回调的密钥刚被更换、结束或删除, 没有做任何修改; 请重新查看",
+            "a secret of the webhook was just replaced or ended, or the webhook deleted: nothing \
+             was changed; look at it again",
+        )
+    }))
 }
 
 pub(super) fn given_or_new(given: Option<Secret>) -> Result<Secret, StoreError> {

@@ -34,7 +34,7 @@ const amounts = (() => {
     if (!ofQuota) return `${minus}${grouped(size(quota))} q`;
     const value = size(quota) * ofQuota;
     let shown = 2;
-    while (shown < places && 2n * size(nearest(value, 10n ** BigInt(12 - shown)) - value) >= ofQuota) shown += 1;
+    while (shown < places && nearest(nearest(value, 10n ** BigInt(12 - shown)), ofQuota) !== value) shown += 1;
     const near = nearest(value, 10n ** BigInt(12 - shown));
     return `${minus}${sign}${grouped(near / one)}.${String(near % one).padStart(12, '0').slice(0, shown)}`;
   }

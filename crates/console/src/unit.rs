@@ -1,9 +1,9 @@
 //! The unit in which pages show amounts, and in which an amount without a sign is read: dollars,
 //! another currency at a fixed rate, or quota. It is for display alone: the ledger counts quota.
 //!
-//! Every amount of quota is shown as one that is read back as the same quota. In a currency whose
-//! quota has no end of digits, like ¥0.0000146, that is the shortest decimal that is nearer to it
-//! than to the quota above or below: what was typed as ¥100 is shown as ¥100.
+//! Every amount of quota is shown as the shortest decimal that is read back as the same quota, also
+//! in a currency whose quota has no end of digits, like ¥0.0000146: what was typed as ¥100 is shown
+//! as ¥100.
 
 use domain::Quota;
 use std::sync::{LazyLock, OnceLock};
@@ -82,13 +82,11 @@ impl Unit {
     pub(crate) fn short(&self, quota: Quota) -> String {
         match self {
             Self::Quota => in_quota(quota),
-            Self::Currency(currency) => {
-                currency.with_places(quota, currency.shortest(currency.worth(quota)))
-            }
+            Self::Currency(currency) => currency.with_places(quota, LEAST_PLACES),
         }
     }
 
-    /// With all decimals that quota may need, so that a column lines up.
+    /// The same with zeros up to all decimals that quota may need, so that a column lines up.
     pub(crate) fn whole(&self, quota: Quota) -> String {
         match self {
             Self::Quota => in_quota(quota),
@@ -145,32 +143,42 @@ impl Currency {
         (LEAST_PLACES..MOST_PLACES).find(tells_apart).unwrap_or(MOST_PLACES)
     }
 
-    /// The fewest decimals by which this worth is read back as the same quota.
+    /// The fewest decimals by which this worth of a whole quota is read back as the same.
     fn shortest(&self, worth: i128) -> u32 {
-        let is_near = |places: &u32| {
+        let is_read = |places: &u32| {
             let near = nearest(worth, step(*places));
-            2 * (near - worth).abs() < self.quota
+            self.whole_quota(near) == Some(worth / self.quota)
         };
-        (LEAST_PLACES..self.places()).find(is_near).unwrap_or_else(|| self.places())
+        (0..self.places()).find(is_read).unwrap_or_else(|| self.places())
     }
 
-    fn with_places(&self, quota: Quota, places: u32) -> String {
-        let near = nearest(self.worth(quota), step(places));
+    /// The shortest decimal, and zeros up to so many places at least.
+    fn with_places(&self, quota: Quota, least: u32) -> String {
+        let worth = self.worth(quota);
+        let shortest = self.shortest(worth);
+        let near = nearest(worth, step(shortest));
+        let places = shortest.max(least);
         let sign = if quota.is_negative() { "−" } else { "" };
         let width = places as usize;
         let part = near % ONE / step(places);
         format!("{sign}{}{}.{part:0width$}", self.sign, grouped(&(near / ONE).to_string()))
     }
 
-    /// The quota of an amount, with or without the sign. Dollars come to a whole quota, or are
-    /// none; of other currencies it is the nearest.
+    /// The quota of an amount, with or without the sign.
     pub(crate) fn read(&self, text: &str) -> Option<Quota> {
         let text = text.strip_prefix(&self.sign).map_or(text, str::trim_start);
         let worth = parts(text, self.places().max(6))?;
-        if ONE % self.quota == 0 && worth % self.quota != 0 {
+        i64::try_from(self.whole_quota(worth)?).ok().map(Quota)
+    }
+
+    /// The quota that is worth so much. Of dollars, and other currencies whose places a quota fits
+    /// into, an amount comes to a whole quota, or is none; of the rest it is the nearest.
+    fn whole_quota(&self, worth: i128) -> Option<i128> {
+        let is_exact = ONE % self.quota == 0 && self.quota % step(self.places()) == 0;
+        if is_exact && worth % self.quota != 0 {
             return None;
         }
-        i64::try_from(nearest(worth, self.quota) / self.quota).ok().map(Quota)
+        Some(nearest(worth, self.quota) / self.quota)
     }
 }
 
@@ -269,6 +277,9 @@ mod tests {
         }
         assert_eq!(unit.read("¥100"), Some(Quota(6_896_552)));
         assert_eq!(unit.whole(Quota(6_896_552)), "¥100.00000");
+        let three = unit.read("3").expect("an amount");
+        assert_eq!((&*unit.whole(three), &*unit.short(three)), ("¥3.00000", "¥3.00"));
+        assert_eq!(unit.whole(Quota(1)), "¥0.00001");
         assert_eq!(unit.short(Quota(-500_000)), "−¥7.25");
         assert_eq!(unit.short(Quota(1)), "¥0.00001");
         assert_eq!(Unit::Quota.short(Quota(-1_240)), "−1,240 q");
@@ -276,17 +287,51 @@ mod tests {
         assert_eq!(Unit::Quota.read("1.5"), None);
     }
 
+    /// A unit with this worth of a dollar, in millionths.
+    fn at(rate: i64) -> Unit {
+        let unit = Unit::parse(&format!("¥{}.{:06}", rate / 1_000_000, rate % 1_000_000));
+        unit.expect("a unit")
+    }
+
+    /// Rates that people have: a quota has few places by some of them, many by others.
+    fn usual_rates() -> impl Strategy<Value = i64> {
+        let usual = [1_000_000, 7_250_000, 7_200_000, 8_000_000, 920_000, 800_000, 25_345_000_000];
+        prop::sample::select(usual.to_vec())
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_in_any_currency_is_read_as_the_same(
             quota in prop_oneof![0..10_000_i64, 0..i64::MAX],
-            rate in prop_oneof![1_000..100_000_000_i64, 1_000..1_000_000_000_000_i64],
+            rate in prop_oneof![
+                usual_rates(), 1_000..100_000_000_i64, 1_000..1_000_000_000_000_i64
+            ],
         ) {
-            let unit = Unit::parse(&format!("¥{}.{:06}", rate / 1_000_000, rate % 1_000_000));
-            let unit = unit.expect("a unit");
+            let unit = at(rate);
             for shown in [unit.short(Quota(quota)), unit.whole(Quota(quota))] {
                 prop_assert_eq!(unit.read(&shown), Some(Quota(quota)), "{}", shown);
             }
+        }
+
+        #[test]
+        fn what_was_typed_is_what_is_shown(
+            amount in prop_oneof![0..10_000_i64, 0..1_000_000_000_i64],
+            rate in prop_oneof![usual_rates(), 1_000..100_000_000_i64],
+            places in 1..6_u32,
+        ) {
+            let Unit::Currency(currency) = at(rate) else { return Ok(()) };
+            // Amounts that stand further apart than two quota do.
+            let fits = |places: &u32| step(*places) > currency.quota;
+            let places = (1..=places).take_while(fits).last().unwrap_or(1);
+            let (one, width) = (10_i64.pow(places), places as usize);
+            let part = format!("{:0width$}", amount % one);
+            let whole = grouped(&(amount / one).to_string());
+            let all = currency.places() as usize;
+            let unit = Unit::Currency(currency);
+            let Some(quota) = unit.read(&format!("{whole}.{part}")) else { return Ok(()) };
+            let part = part.trim_end_matches('0');
+            prop_assert_eq!(unit.short(quota), format!("¥{whole}.{part:0<2}"));
+            prop_assert_eq!(unit.whole(quota), format!("¥{whole}.{part:0<all$}"));
         }
     }
 }

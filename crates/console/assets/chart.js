@@ -41,8 +41,9 @@
     // An hour in which more was refunded than spent is below zero.
     const range = (name) => {
       const values = lines.filter((_, nth) => scale(nth) === name).flatMap((line) => line.values);
-      const [lowest, highest] = [Math.min(0, ...values), Math.max(1, ...values)];
-      return [lowest * 1.08, highest * 1.08];
+      const [lowest, highest] = [Math.min(0, ...values), Math.max(0, ...values)];
+      // An axis has a length, also where nothing happened.
+      return [lowest * 1.08, (highest || Number(!lowest)) * 1.08];
     };
     const half = lines.some((_, nth) => bars(nth)) ? step / 2 : 0;
     const last = times.length - 1;

@@ -12,7 +12,7 @@ mod tasks;
 #[cfg(test)]
 mod translated;
 
-use crate::config::{Config, from_process, meaningless_in_process, unknown_in_process};
+use crate::config::{Config, Problems, from_process, meaningless_in_process, unknown_in_process};
 use crate::wiring;
 use admin::ops::doctor::{Doctor, Examining, HealthCheck, HealthState};
 use std::sync::Arc;
@@ -104,13 +104,20 @@ pub(crate) struct Examination {
 }
 
 impl Examination {
-    /// All checks that need no database; none of the configuration: it can't be used.
+    /// All checks that need no database, by the settings of this process's environment; none of
+    /// the configuration: it can't be used.
     pub(crate) async fn around(&self, report: &mut HealthReport) -> Option<Config> {
-        let config = configuration(report)?;
-        service::check(report, &config).await;
-        recent::check(report, &config, &self.limits, wiring::system_clock().now());
-        redis::check(report, &config).await;
+        let read = from_process().and_then(|settings| Config::from_settings(&settings));
+        let config = configuration(report, read)?;
+        self.beside(report, &config).await;
         Some(config)
+    }
+
+    /// All checks by a configuration that need no database.
+    async fn beside(&self, report: &mut HealthReport, config: &Config) {
+        service::check(report, config).await;
+        recent::check(report, config, &self.limits, wiring::system_clock().now());
+        redis::check(report, config).await;
     }
 
     /// All checks of what is in the database.
@@ -128,14 +135,14 @@ impl Examination {
     }
 }
 
-fn configuration(report: &mut HealthReport) -> Option<Config> {
+fn configuration(report: &mut HealthReport, read: Result<Config, Problems>) -> Option<Config> {
     for name in unknown_in_process() {
         report.odd(name, "is not a setting of this version", "unset it; see newapi config");
     }
     for (name, why) in meaningless_in_process() {
         report.odd(name, why, "unset it");
     }
-    match from_process().and_then(|settings| Config::from_settings(&settings)) {
+    match read {
         Ok(config) => {
             report.good("configuration", "every setting can be used");
             Some(config)
@@ -147,10 +154,15 @@ fn configuration(report: &mut HealthReport) -> Option<Config> {
     }
 }
 
+/// Reads the configuration that a process serves by.
+pub(crate) type ReadServed = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
 /// The health check of a serving process. It makes no audit: a page must not cost a walk through
 /// the whole journal, so `admin` adds the last one that was made.
-#[derive(Debug)]
 pub(crate) struct ServingDoctor {
+    /// The process's own configuration, with the ports that it has; its environment may be another,
+    /// as that of a demo is.
+    pub served: ReadServed,
     /// The process's own database.
     pub db: Db,
     /// The process's own live counters, which know why channels are paused.
@@ -162,7 +174,8 @@ impl Doctor for ServingDoctor {
         Box::pin(async move {
             let examination = Examination { reaches_out, ..Examination::default() };
             let mut report = HealthReport::default();
-            if let Some(config) = examination.around(&mut report).await {
+            if let Some(config) = configuration(&mut report, (self.served)()) {
+                examination.beside(&mut report, &config).await;
                 if config.log.file.is_none() {
                     recent::of_traffic(&mut report, &self.traffic);
                 }

@@ -89,6 +89,7 @@ struct Parts {
     relay: Arc<Relay>,
     tasks: Arc<Tasks>,
     admin: AdminState,
+    traffic: Arc<Traffic>,
     redis: Option<Arc<Shared>>,
     traces: Option<Traces>,
 }
@@ -145,6 +146,8 @@ impl Service {
         let descriptors = process::raise_descriptor_limit();
         // Ports first: a second start on the same machine ends before it touches anything.
         let Ports { listener, metrics, diagnostics } = Ports::bind(&config)?;
+        let address = listener.local_addr()?;
+        let metrics_at = metrics.as_ref().map(|(at, _)| at.local_addr()).transpose()?;
         let (walks, jobs) = (TaskTracker::new(), TaskTracker::new());
         let shutdown = CancellationToken::new();
         let mut built = build(&config, (&service_clock, &clock), &walks, &jobs, &shutdown).await?;
@@ -164,6 +167,7 @@ impl Service {
         let followers = built.followers(relays, &memory, levels);
         let settings = LiveSettings::new(settings, read, followers);
         built.admin.options = Some(Arc::clone(&settings) as Arc<dyn admin::Options>);
+        built.admin.health = health_checks(&built, &settings, (address, metrics_at));
 
         let app = Arc::new(App {
             admin: admin::router(built.admin.clone()),
@@ -188,7 +192,6 @@ impl Service {
         let max_connections = max_connections(&config, descriptors);
         measure(&built, &memory, &connections, max_connections);
         let limits = limits(&config, max_connections);
-        let address = listener.local_addr()?;
         let places = places.into_iter().map(|(runtime, relay)| {
             let app = Arc::clone(&app);
             let handler = move |request, peer| Arc::clone(&app).answer(relay.now(), request, peer);
@@ -328,7 +331,7 @@ async fn build(
     );
     let admin = AdminState {
         options: None, // What they follow is not built yet.
-        health: health_checks(&db, &traffic),
+        health: HealthChecks::default(),
         db: db.clone(),
         live: Some(Arc::clone(&live)),
         ledger: ledger.clone(),
@@ -346,11 +349,26 @@ async fn build(
         events: EventHub::default(),
         jobs: walks.clone(), // A stop waits for what they write, too.
     };
-    Ok(Parts { db, ledger, relay, tasks, admin, redis, traces })
+    Ok(Parts { db, ledger, relay, tasks, admin, traffic, redis, traces })
 }
 
-fn health_checks(db: &Db, traffic: &Arc<Traffic>) -> HealthChecks {
-    HealthChecks::by(Arc::new(ServingDoctor { db: db.clone(), traffic: Arc::clone(traffic) }))
+fn health_checks(
+    built: &Parts,
+    settings: &Arc<LiveSettings>,
+    (address, metrics_at): (SocketAddr, Option<SocketAddr>),
+) -> HealthChecks {
+    let settings = Arc::clone(settings);
+    // Where a setting says any free port, it is the one that was found.
+    let here = move |mut config: Config| {
+        config.server.listen = address;
+        if let (Some(metrics), Some(at)) = (&mut config.metrics, metrics_at) {
+            metrics.listen = at;
+        }
+        config
+    };
+    let served = Box::new(move || settings.read_again().map(here));
+    let (db, traffic) = (built.db.clone(), Arc::clone(&built.traffic));
+    HealthChecks::by(Arc::new(ServingDoctor { served, db, traffic }))
 }
 
 fn health(config: &Config, built: &Parts, started_at: UnixMs) -> Health {

@@ -92,6 +92,19 @@ impl LiveSettings {
         }
     }
 
+    /// The configuration by which the process works, as it would be when it were read again now.
+    ///
+    /// # Errors
+    /// What can't be used of it.
+    pub(crate) fn read_again(&self) -> Result<Config, Problems> {
+        let (settings, runtime) = {
+            let state = self.state();
+            (state.settings.clone(), state.runtime.clone())
+        };
+        let (settings, _) = settings.adopt((self.read)(&runtime)?);
+        Config::from_settings(&settings)
+    }
+
     /// Reloads all settings. An invalid configuration changes nothing, and the reason is logged.
     pub(crate) fn reload(&self) {
         let mut state = self.state();

@@ -239,6 +239,20 @@ impl Demo {
         let (users, open) = (&report["users"], &report["open_holds"]);
         let words = format!("{users} users, {open} open holds, {breaches} breaches");
         self.check(breaches == 0 && *open == 0, words);
+        self.show_health().await
+    }
+
+    /// Nothing of it is broken: the console says what is, on its first page too.
+    async fn show_health(&self) -> anyhow::Result<()> {
+        out::line("\nThe health check of the process (GET /api/doctor, newapi doctor)");
+        let examined = self.get("/api/doctor").await?;
+        let checks = examined["data"].as_array().context("the health check says nothing")?;
+        let bad = || checks.iter().filter(|check| check["state"] == "bad");
+        for check in bad() {
+            out::line(format_args!("  {}: {}", check["name"], check["found"]));
+        }
+        let words = format!("{} checks, {} broken", checks.len(), bad().count());
+        self.check(!checks.is_empty() && bad().count() == 0, words);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use super::extract::{CallingActor, QueryParams, wants_csv};
 use crate::ops::attention as needs;
 use crate::ops::first_steps;
 use crate::ops::log::usage::{self, UsageRequest};
-use crate::ops::log::usage_table::{self, UsageTable, UsageTableRequest};
+use crate::ops::log::usage_table::{self, UsageGroup, UsageTable, UsageTableRequest};
 use crate::{Actor, AdminState, Page, Query};
 use axum::body::Body;
 use axum::extract::State;
@@ -53,7 +53,7 @@ pub(super) async fn table_own(
 ) -> ApiResult {
     let request = UsageTableRequest::read(&query)?;
     let table = usage_table::table(&state, &actor, true, &request).await?;
-    as_asked(&state, &query, table)
+    as_asked(&state, &query, (table, request.group))
 }
 
 pub(super) async fn table(
@@ -63,12 +63,16 @@ pub(super) async fn table(
 ) -> ApiResult {
     let request = UsageTableRequest::of_all(&query)?;
     let table = usage_table::table(&state, &actor, false, &request).await?;
-    as_asked(&state, &query, table)
+    as_asked(&state, &query, (table, request.group))
 }
 
-fn as_asked(state: &AdminState, query: &Query, table: UsageTable) -> ApiResult {
+fn as_asked(
+    state: &AdminState,
+    query: &Query,
+    (table, group): (UsageTable, UsageGroup),
+) -> ApiResult {
     if wants_csv(query)? {
-        return Ok(attached("usage", state.clock.now(), Body::from(table.csv()?)));
+        return Ok(attached("usage", state.clock.now(), Body::from(table.csv(group)?)));
     }
     one(table)
 }

@@ -3,16 +3,17 @@
 
 use super::period::{self, LogPeriod};
 use crate::columns::{Column, Columns};
-use crate::lang::Lang;
+use crate::lang::{Lang, tell};
 use crate::parts::{self, filters, typed};
 use crate::ranges::{Range, days_start, ranges};
 use crate::shell::ShellPage;
 use crate::show;
 use crate::visit::{Handled, Here, Visit, address};
 use admin::AdminError;
-use admin::ops::log::usage::{self, Step, UsageRequest};
+use admin::ops::log::usage::{self, MAX_STEPS, Step, UsageRequest};
 use admin::ops::log::usage_table::{self, MAX_ROWS, UsageGroup, UsageRow, UsageTableRequest};
 use admin::ops::log::{LogFilter, SPENT, month_days};
+use admin::ops::user;
 use domain::{DAY_MS, HOUR_MS, Quota, UnixMs};
 use maud::{Markup, html};
 
@@ -135,42 +136,81 @@ pub(crate) async fn show(Here(visit): Here) -> Handled {
     let lang = visit.lang();
     let asked = AskedUsage::read(&visit)?;
     let (state, own) = (&visit.state, !visit.is_admin());
+    // A table by day is the chart in numbers.
+    let is_drawn = asked.usage.fits_series(state.clock.now());
+    let is_listed = is_drawn || asked.group != UsageGroup::Day;
     let wanted = UsageTableRequest { usage: asked.usage.clone(), group: asked.group };
-    let mut rows = usage_table::table(state, &visit.actor, own, &wanted).await?.rows;
+    let mut rows = match is_listed {
+        true => usage_table::table(state, &visit.actor, own, &wanted).await?.rows,
+        false => Vec::new(),
+    };
     // As the first page has it.
     let is_top = visit.asked("top") == "5";
     if is_top {
         rows.truncate(5);
     }
     sort(&visit, &mut rows);
-    let chart = match rows.is_empty() || is_top {
-        true => html! {},
-        false => {
+    let chart = match (rows.is_empty() || is_top, is_drawn) {
+        (true, _) => html! {},
+        (false, false) => html! {
+            p.note { (tell!(lang, "图表最多画 {MAX_STEPS} 天: 选择更短的时间即可显示。",
+                "A chart is of at most {MAX_STEPS} days: choose a shorter time to see one.")) }
+        },
+        (false, true) => {
             let series = usage::series(state, &visit.actor, own, &asked.usage).await?;
             parts::money_chart(lang, &series, false)
         }
+    };
+    let rows = match rows.is_empty() {
+        true => parts::empty(&no_row(&asked, is_listed).await?, None),
+        false => table(&asked, &rows, is_top),
     };
     let body = html! {
         (filter_bar(&visit))
         div #list {
             (tabs(&asked))
             (chart)
-            div #usage {
-                @if rows.is_empty() {
-                    (parts::empty(
-                        lang.say("这段时间没有计费的调用。", "No call was charged in this time."),
-                        None))
-                } @else { (table(&asked, &rows, is_top)) }
-            }
+            div #usage { (rows) }
         }
     };
     let beside = html! {
         span.space {}
         (ranges(&visit, |code| asked.page(&[("range", code), ("from", ""), ("to", "")])))
-        a.button href=(csv(&asked)) { (lang.say("下载 CSV", "Download CSV")) }
+        @if is_listed { a.button href=(csv(&asked)) { (lang.say("下载 CSV", "Download CSV")) } }
     };
     let page = ShellPage::new(lang.say("用量", "Usage"), ENTRY).beside(beside).with_chart();
     Ok(page.show(&visit, body))
+}
+
+/// Why there is no row.
+async fn no_row(asked: &AskedUsage<'_>, is_listed: bool) -> Result<String, AdminError> {
+    let lang = asked.visit.lang();
+    if !is_listed {
+        return Ok(tell!(
+            lang,
+            "按天最多列出 {MAX_STEPS} 天: 请选择更短的时间, 或按其他方式分组。",
+            "By day at most {MAX_STEPS} days are listed: choose a shorter time, or another tab."
+        ));
+    }
+    if let Some(name) = asked.usage.filter.username.as_deref()
+        && !is_user(asked.visit, name).await?
+    {
+        return Ok(tell!(
+            lang,
+            "没有名为 {name} 的用户, 或已被删除。",
+            "There is no user {name}, or they were deleted."
+        ));
+    }
+    Ok(lang.say("这段时间没有计费的调用。", "No call was charged in this time.").to_owned())
+}
+
+async fn is_user(visit: &Visit, name: &str) -> Result<bool, AdminError> {
+    match user::find(&visit.state, name).await {
+        // A number is found as well, and is nobody's name.
+        Ok(user) => Ok(user.username == name),
+        Err(AdminError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The same from the API, for a spreadsheet.

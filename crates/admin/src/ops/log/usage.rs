@@ -13,7 +13,7 @@ use store::{Engine, Row, StoreError};
 use utoipa::ToSchema;
 
 /// Most steps of a series.
-const MAX_STEPS: i64 = 400;
+pub const MAX_STEPS: i64 = 400;
 /// How many models are listed unless the request specifies a number.
 const TOP: i64 = 10;
 const MAX_TOP: i64 = 100;
@@ -62,6 +62,13 @@ impl UsageRequest {
         };
         let top = query.number("top")?.unwrap_or(TOP).clamp(1, MAX_TOP);
         Ok(Self { filter: LogFilter::of_sums(query)?, step, top })
+    }
+
+    /// Whether its time has no more steps than a series may have.
+    #[must_use]
+    pub fn fits_series(&self, now: UnixMs) -> bool {
+        let (start, end) = times(self, now);
+        end.since_ms(start) <= MAX_STEPS * self.step.ms()
     }
 }
 
@@ -118,7 +125,7 @@ pub async fn series(
     own: bool,
     request: &UsageRequest,
 ) -> Result<UsageSeries, AdminError> {
-    let (start, end) = bounds(request, state.clock.now())?;
+    let (start, end) = steps(request, state.clock.now())?;
     let Source { table, values } = lines(state, actor, own, request, (start, end)).await?;
     let (bucket, columns) = (bucket(state, request.step), sums::columns(&state.db));
     let sql = format!("SELECT {bucket} AS step, type, {columns} FROM {table} GROUP BY 1, 2");
@@ -126,18 +133,18 @@ pub async fn series(
     series_of(&rows, request.step, (start, end))
 }
 
-/// The models that cost most, over the same time as [`series`].
+/// The models that cost most, over the same time as [`series`], or a longer one.
 ///
 /// # Errors
-/// As of [`series`].
+/// When the role does not reach, or the database fails.
 pub async fn models(
     state: &AdminState,
     actor: &Actor,
     own: bool,
     request: &UsageRequest,
 ) -> Result<Vec<ModelUsage>, AdminError> {
-    let bounds = bounds(request, state.clock.now())?;
-    let Source { table, values } = lines(state, actor, own, request, bounds).await?;
+    let times = times(request, state.clock.now());
+    let Source { table, values } = lines(state, actor, own, request, times).await?;
     let sql = ranking(state, &table, "model_name", request.top);
     let rows = state.db.search(&sql, &values).await?;
     Ok(rows.iter().map(of_model).collect::<Result<_, _>>()?)
@@ -153,7 +160,7 @@ pub async fn series_and_models(
     own: bool,
     request: &UsageRequest,
 ) -> Result<(UsageSeries, Vec<ModelUsage>), AdminError> {
-    let (start, end) = bounds(request, state.clock.now())?;
+    let (start, end) = steps(request, state.clock.now())?;
     let Source { table, values } = lines(state, actor, own, request, (start, end)).await?;
     let (bucket, columns) = (bucket(state, request.step), sums::columns(&state.db));
     let never = match state.db.engine() {
@@ -244,8 +251,8 @@ pub(super) async fn owned_lines(
     own: bool,
     request: &UsageRequest,
 ) -> Result<Source, AdminError> {
-    let bounds = bounds(request, state.clock.now())?;
-    let (filter, scope, times) = which(state, actor, own, request, bounds).await?;
+    let times = times(request, state.clock.now());
+    let (filter, scope, times) = which(state, actor, own, request, times).await?;
     Ok(sums::owned(&state.db, &filter, scope, times).await?)
 }
 
@@ -255,8 +262,8 @@ pub(super) async fn lines_by_channel(
     actor: &Actor,
     request: &UsageRequest,
 ) -> Result<Source, AdminError> {
-    let bounds = bounds(request, state.clock.now())?;
-    let (filter, scope, times) = which(state, actor, false, request, bounds).await?;
+    let times = times(request, state.clock.now());
+    let (filter, scope, times) = which(state, actor, false, request, times).await?;
     Ok(sums::by_channel(&state.db, &filter, scope, times).await?)
 }
 
@@ -265,9 +272,9 @@ async fn lines(
     actor: &Actor,
     own: bool,
     request: &UsageRequest,
-    bounds: (UnixMs, UnixMs),
+    times: (UnixMs, UnixMs),
 ) -> Result<Source, AdminError> {
-    let (filter, scope, times) = which(state, actor, own, request, bounds).await?;
+    let (filter, scope, times) = which(state, actor, own, request, times).await?;
     Ok(sums::source(&state.db, &filter, scope, times).await?)
 }
 
@@ -288,7 +295,7 @@ async fn which(
 }
 
 /// Whole steps: the first one is shown from its start.
-fn bounds(request: &UsageRequest, now: UnixMs) -> Result<(UnixMs, UnixMs), AdminError> {
+fn times(request: &UsageRequest, now: UnixMs) -> (UnixMs, UnixMs) {
     let ms = request.step.ms();
     let back = match request.step {
         Step::Hour => DAY_MS,
@@ -296,15 +303,19 @@ fn bounds(request: &UsageRequest, now: UnixMs) -> Result<(UnixMs, UnixMs), Admin
     };
     let end = request.filter.end_at.unwrap_or_else(|| now.plus_ms(1));
     let start = request.filter.start_at.unwrap_or_else(|| end.plus_ms(ms - back));
-    let start = UnixMs(start.0 - start.0.rem_euclid(ms));
-    if end.since_ms(start) > MAX_STEPS * ms {
-        return Err(AdminError::field(
-            "start_time",
-            format!("最多 {MAX_STEPS} 个时间段"),
-            format!("a series has at most {MAX_STEPS} steps"),
-        ));
+    (UnixMs(start.0 - start.0.rem_euclid(ms)), end)
+}
+
+/// The times of a series: each of its steps is answered, so that there can't be any number.
+fn steps(request: &UsageRequest, now: UnixMs) -> Result<(UnixMs, UnixMs), AdminError> {
+    if request.fits_series(now) {
+        return Ok(times(request, now));
     }
-    Ok((start, end))
+    Err(AdminError::field(
+        "start_time",
+        format!("最多 {MAX_STEPS} 个时间段"),
+        format!("a series has at most {MAX_STEPS} steps"),
+    ))
 }
 
 impl UsagePoint {

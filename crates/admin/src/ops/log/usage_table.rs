@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use store::{Row, StoreError};
 use utoipa::ToSchema;
 
-/// The most rows, those that cost most; a series has fewer days.
+/// The most rows, those that cost most; of days there are as many as a series has steps.
 pub const MAX_ROWS: i64 = 100;
 
 /// What a row stands for.
@@ -28,6 +28,22 @@ pub enum UsageGroup {
     Model,
     /// A day, in UTC.
     Day,
+}
+
+impl UsageGroup {
+    /// What tells rows apart that have one name, or none any more: columns, with a row's cells.
+    fn identity(self, row: &UsageRow) -> Vec<(&'static str, String)> {
+        let number = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
+        match self {
+            Self::User => vec![("user_id", number(row.user_id.map(|id| id.0)))],
+            Self::Key => vec![
+                ("token_id", number(row.token_id)),
+                ("username", row.username.clone().unwrap_or_default()),
+            ],
+            Self::Channel => vec![("channel_id", number(row.channel_id.map(|id| id.0)))],
+            Self::Model | Self::Day => Vec::new(),
+        }
+    }
 }
 
 /// A table, as asked for.
@@ -116,30 +132,27 @@ pub struct UsageTable {
 }
 
 impl UsageTable {
-    /// As CSV, below a line of names.
+    /// As CSV, below a line of names: what tells rows of this group apart comes last.
     ///
     /// # Errors
     /// Never in practice.
-    pub fn csv(&self) -> Result<Vec<u8>, AdminError> {
+    pub fn csv(&self, group: UsageGroup) -> Result<Vec<u8>, AdminError> {
         let mut sheet = Sheet::new();
-        // Names of keys alone don't say whose they are.
-        let is_of_keys = self.rows.iter().any(|row| row.token_id.is_some());
         let numbers = ["calls", "spent", "prompt_tokens", "completion_tokens"];
-        let of_keys = is_of_keys.then_some(["token_id", "username"]);
-        sheet.row(["name"].into_iter().chain(numbers).chain(of_keys.into_iter().flatten()))?;
+        let identity = group.identity(&UsageRow::default());
+        let columns = identity.iter().map(|(column, _)| *column);
+        sheet.row(["name"].into_iter().chain(numbers).chain(columns))?;
         for row in &self.rows {
             let numbers = [row.calls, row.spent.0, row.prompt_tokens, row.completion_tokens];
             let numbers = numbers.map(|number| number.to_string());
-            let key =
-                row.token_id.map(|id| [id.to_string(), row.username.clone().unwrap_or_default()]);
-            let key = key.into_iter().flatten();
-            sheet.row(std::iter::once(row.name.clone()).chain(numbers).chain(key))?;
+            let identity = group.identity(row).into_iter().map(|(_, cell)| cell);
+            sheet.row(std::iter::once(row.name.clone()).chain(numbers).chain(identity))?;
         }
         sheet.text()
     }
 }
 
-/// Usage over the time of a series. `own`: the actor's alone.
+/// Usage over the time of a series, or a longer one. `own`: the actor's alone.
 ///
 /// # Errors
 /// When the role does not reach, there would be too many days, or the database fails.

@@ -20,6 +20,9 @@ pub(super) enum Subject<'a> {
     Token(KeyId),
     /// The key of this hash, inserted by the statement before this one.
     NewToken(&'a [u8; 32]),
+    /// The user of this name, inserted by the statement before this one; the log has no column for
+    /// whom something was done to, but the details have `target_user_id`.
+    NewUser(&'a str),
 }
 
 /// Carries `statements` out together with the log line about them: all, or nothing.
@@ -122,12 +125,26 @@ pub(super) fn manage(
         params.push(param);
         sql
     };
-    let (channel, token) = match subject {
-        Subject::Other => ("NULL", "NULL"),
-        Subject::Channel(id) => (subject_sql(id.into(), "$6"), "NULL"),
-        Subject::Token(id) => ("NULL", subject_sql(id.into(), "$6")),
+    let (channel, token, details) = match subject {
+        Subject::Other => ("NULL", "NULL", "$5"),
+        Subject::Channel(id) => (subject_sql(id.into(), "$6"), "NULL", "$5"),
+        Subject::Token(id) => ("NULL", subject_sql(id.into(), "$6"), "$5"),
         Subject::NewToken(hash) => {
-            ("NULL", subject_sql(hash.into(), "(SELECT id FROM tokens WHERE key_hash = $6)"))
+            let of_hash = "(SELECT id FROM tokens WHERE key_hash = $6)";
+            ("NULL", subject_sql(hash.into(), of_hash), "$5")
+        }
+        Subject::NewUser(name) => {
+            let with_target = match state.db.engine() {
+                Engine::Postgres => {
+                    "$5::jsonb || jsonb_build_object('target_user_id', \
+                     (SELECT id FROM users WHERE username = $6))"
+                }
+                Engine::Sqlite => {
+                    "json_patch($5, json_object('target_user_id', \
+                     (SELECT id FROM users WHERE username = $6)))"
+                }
+            };
+            ("NULL", "NULL", subject_sql(name.into(), with_target))
         }
         Subject::NewChannel => (
             match state.db.engine() {
@@ -135,11 +152,12 @@ pub(super) fn manage(
                 Engine::Sqlite => "last_insert_rowid()",
             },
             "NULL",
+            "$5",
         ),
     };
     let sql = format!(
         "INSERT INTO logs (user_id, username, created_at, type, content, other, channel_id, \
-         token_id) VALUES ($1, $2, $3, 'manage', $4, $5, {channel}, {token})"
+         token_id) VALUES ($1, $2, $3, 'manage', $4, {details}, {channel}, {token})"
     );
     Statement::new(sql, params)
 }

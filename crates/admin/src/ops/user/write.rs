@@ -62,7 +62,7 @@ pub async fn create(
         state,
         actor,
         vec![insert],
-        Subject::Other,
+        Subject::NewUser(&username),
         ("user.create", format!("创建用户 {username}")),
         json!({
             "username": username, "role": role, "group": input.group, "quota": input.quota,

@@ -49,9 +49,10 @@ mod users;
 mod webhook_rotation;
 mod webhooks;
 
-use crate::column_choice;
+use crate::lang::Lang;
 use crate::shell::{self, ShellPage};
 use crate::visit::{Handled, Here, PageReply, Taste, Visit, go_to, html as respond};
+use crate::{column_choice, parts};
 use admin::{AdminError, AdminState};
 use axum::Router;
 use axum::extract::State;
@@ -253,16 +254,27 @@ pub(crate) fn problem(visit: Option<&Visit>, taste: Taste, fault: &Fault) -> Pag
             cause = %fault.cause_chain(),
         );
     }
-    let words = taste.lang.say(&fault.zh, &fault.en);
+    let words = in_labels(visit, taste.lang, taste.lang.say(&fault.zh, &fault.en));
     let mut response = if taste.is_part {
-        problem_part(status, words)
+        problem_part(status, &words)
     } else {
-        problem_page(visit, taste, (status, words))
+        problem_page(visit, taste, (status, &words))
     };
     if let Some(seconds) = fault.retry_after_s {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The words, with the label of the parameter of this address that they are about for its name.
+fn in_labels(visit: Option<&Visit>, lang: Lang, words: &str) -> String {
+    let about = words.split_once(": ").filter(|(name, _)| {
+        visit.is_some_and(|visit| visit.asked.iter().any(|(asked, _)| asked == name))
+    });
+    match about {
+        Some((name, rest)) => format!("{}: {rest}", parts::field_label(lang, name)),
+        None => words.to_owned(),
+    }
 }
 
 /// The same in a line, for the part of a page that was asked for: whatever would be taken of the

@@ -135,6 +135,19 @@ on_both_databases! {
         world.close().await;
     }
 
+    async fn a_filter_that_cannot_be_read_is_named_as_its_form_names_it(db: TestDb) {
+        let world = World::open(db).await;
+        let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;
+        for (path, says) in [
+            ("/console/log?channel_id=mock", "Channel: must be a whole number"),
+            ("/console/usage?token_id=k", "Key: must be a whole number"),
+        ] {
+            let page = root.get(path).await.expect(422).text();
+            assert!(page.contains(says), "{path}: {page}");
+        }
+        world.close().await;
+    }
+
     async fn a_list_that_a_filter_empties_does_not_say_that_nothing_is_there(db: TestDb) {
         let world = World::open(db).await;
         let root = Browser::login(&world.server, "root", ROOT_PASSWORD).await;

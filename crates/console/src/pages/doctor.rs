@@ -159,30 +159,28 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
                 thead { tr {
                     th { (lang.say("名称", "Name")) }
                     th { (lang.say("状态", "State")) }
-                    th.hide { (lang.say("版本", "Version")) }
+                    th.hide.broad { (lang.say("版本", "Version")) }
                     th.num { (lang.say("未结预扣", "Open holds")) }
-                    th.num { (lang.say("预扣", "Held")) }
+                    th.num.hide { (lang.say("预扣", "Held")) }
                     th.num { (lang.say("内存", "Memory")) }
                     th.num.hide { (lang.say("正文占用", "Bodies")) }
-                    th.num { (lang.say("连接", "Connections")) }
+                    th.num.hide { (lang.say("连接", "Connections")) }
                     th.num.hide { (lang.say("数据库连接", "Database")) }
                     th.hide { "Redis" }
                     th.hide { (lang.say("启动于", "Started")) }
-                    th.hide { (lang.say("租约至", "Lease until")) }
-                    th.hide { "ID" }
+                    th.hide.broad { (lang.say("租约至", "Lease until")) }
                 } }
                 tbody { @for node in nodes {
                     tr {
-                        td { (node.name) }
+                        td.cut title=(node.id) { (node.name) }
                         td { @if node.alive { (parts::state("on", lang.say("运行中", "serving"))) }
                             @else { (parts::state("off", lang.say("已停止", "gone"))) } }
-                        td.hide.mono { (node.version) }
+                        td.hide.broad.mono { (node.version) }
                         (show::count_cell(node.open_holds))
-                        (show::amount_cell(node.held))
+                        td.num.hide { (show::amount_whole(node.held)) }
                         (load_cells(lang, node.load.as_ref()))
-                        td { (show::ago(node.started_at)) }
-                        td.hide { (show::ago(node.lease_until)) }
-                        td.hide.mono { (node.id) }
+                        td.hide { (show::ago(node.started_at)) }
+                        td.hide.broad { (show::ago(node.lease_until)) }
                     }
                 } }
             } }))
@@ -193,7 +191,12 @@ fn node_table(lang: Lang, nodes: &[NodeView]) -> Markup {
 /// What a node measured of itself: each number with the limit it counts against.
 fn load_cells(lang: Lang, load: Option<&NodeLoad>) -> Markup {
     let Some(load) = load else {
-        return html! { @for _ in 0..5 { td.num.muted { (show::NOTHING) } } };
+        let nothing = show::NOTHING;
+        return html! {
+            td.num.muted { (nothing) }
+            @for _ in 0..3 { td.num.hide.muted { (nothing) } }
+            td.hide.muted { (nothing) }
+        };
     };
     let of = |taken: Option<String>, limit: Option<String>| match (taken, limit) {
         (Some(taken), Some(limit)) => format!("{taken} / {limit}"),
@@ -204,10 +207,10 @@ fn load_cells(lang: Lang, load: Option<&NodeLoad>) -> Markup {
     let count = |number: Option<i64>| number.map(show::count);
     html! {
         td.num { (of(bytes(load.resident_bytes), bytes(load.memory_limit_bytes))) }
-        td.num { (of(bytes(Some(load.body_bytes)), bytes(Some(load.body_budget_bytes)))) }
-        td.num { (of(count(Some(load.connections)), count(Some(load.max_connections)))) }
-        td.num { (of(count(load.database_in_use), count(load.database_max))) }
-        td { @match load.redis_answers {
+        td.num.hide { (of(bytes(Some(load.body_bytes)), bytes(Some(load.body_budget_bytes)))) }
+        td.num.hide { (of(count(Some(load.connections)), count(Some(load.max_connections)))) }
+        td.num.hide { (of(count(load.database_in_use), count(load.database_max))) }
+        td.hide { @match load.redis_answers {
             Some(true) => (parts::state("on", lang.say("有响应", "answers"))),
             Some(false) => (parts::state("bad", lang.say("无响应", "no answer"))),
             None => (parts::state("off", lang.say("未配置", "none"))),

@@ -57,9 +57,9 @@ pub fn test(root: &Path, flags: Flags<'_>) -> Result<ExitCode> {
     }
 }
 
-/// Tests wait most of their time: for leases, timers and pauses, each with servers of its own.
+/// Tests wait for half of their time: for leases, timers and pauses, each with servers of its own.
 fn test_threads() -> usize {
-    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    3 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[derive(Default)]

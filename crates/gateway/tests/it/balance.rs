@@ -41,14 +41,19 @@ on_both_databases! {
 
         assert!(done && text.contains("→") && !text.contains("before"), "{text}");
         assert_eq!(world.money(&ann).await.quota, 1_000);
-        let row = world.db.row("SELECT type, delta, content FROM logs ORDER BY id DESC LIMIT 1");
-        let row = row.await;
+        let moved = "SELECT type, delta, content FROM logs WHERE delta <> 0
+            ORDER BY id DESC LIMIT 1";
+        let row = world.db.row(moved).await;
         assert_eq!((row.text("type"), row.i64("delta")), ("topup", -500));
         let content = format!("reversal of line {line}: a slip (by command line)");
         assert_eq!(row.text("content"), content);
         let (done, text) = run(&reverse(&ann_name, &line, "a slip")).await;
         assert!(done && text.contains("this line was reversed before"), "{text}");
         assert_eq!(world.money(&ann).await.quota, 1_000);
+        // Who did it to whom stands in the admin journal.
+        let told = "SELECT count(*) FROM logs WHERE type = 'manage'
+            AND content LIKE '%冲正 -500 q'";
+        assert_eq!(world.db.i64(told).await, 1);
         // A refund that is reversed is charged again.
         let call = world.server.call("POST", "/pass/m").key(&ann.key).json(&json!({}));
         call.header("X-Request-Id", "call-1").send().await.expect(200);

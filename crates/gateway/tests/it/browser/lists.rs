@@ -172,6 +172,10 @@ on_sqlite! {
         // of a page asks for leads nowhere while something is typed.
         window.go("/console/prices/edit").await;
         window.type_into("[name=model_name]", "song").await;
+        // The preview was asked for by the page and by the name, and is not again by itself.
+        let asked = "return performance.getEntriesByType('resource')
+            .filter((one) => one.name.endsWith('/console/prices/preview')).length === 2";
+        until(&window, "the preview", asked).await;
         world.db.execute("DELETE FROM sessions").await;
         window.type_into("[name=prompt_million]", "3").await;
         until(&window, "the dialog", dialog).await;

@@ -135,28 +135,10 @@ impl Book {
     ) -> Result<LineRow, OpRefusal> {
         let account = self.account(movement.user_id)?;
         Ok(LineRow {
-            kind,
-            created_at: self.now,
-            user_id: movement.user_id,
-            username: account.username.clone(),
             quota: movement.amount,
-            delta: Quota::ZERO,
-            used_delta: Quota::ZERO,
-            hold_id: None,
-            held: None,
-            price_id: None,
-            key_id: None,
-            channel_id: None,
-            model: "".into(),
-            request_id: "".into(),
-            use_time_ms: 0,
-            usage: None,
-            counted_on: None,
-            key_counted_on: None,
-            redemption: None,
             reference: Some(entry.reference.clone()),
             content: format!("{} (by {})", movement.reason, movement.by).into(),
-            details: None,
+            ..self.line_of_no_call(kind, movement.user_id, account.username.clone())
         })
     }
 
@@ -164,10 +146,19 @@ impl Book {
     fn tell(&mut self, movement: &Movement) {
         let Some(told) = &movement.told else { return };
         self.push(LineRow {
-            kind: LineKind::Manage,
+            content: told.content.clone().into(),
+            details: Some(told.details.as_str().into()),
+            ..self.line_of_no_call(LineKind::Manage, told.user_id, movement.by.as_str().into())
+        });
+    }
+
+    /// A line about no call, which moves nothing and says nothing yet.
+    fn line_of_no_call(&self, kind: LineKind, user_id: UserId, username: Arc<str>) -> LineRow {
+        LineRow {
+            kind,
             created_at: self.now,
-            user_id: told.user_id,
-            username: movement.by.as_str().into(),
+            user_id,
+            username,
             quota: Quota::ZERO,
             delta: Quota::ZERO,
             used_delta: Quota::ZERO,
@@ -184,9 +175,9 @@ impl Book {
             key_counted_on: None,
             redemption: None,
             reference: None,
-            content: told.content.clone().into(),
-            details: Some(told.details.as_str().into()),
-        });
+            content: "".into(),
+            details: None,
+        }
     }
 
     fn enter_movement(&mut self, line: LineRow, entry: &Entry, made: MadeMovement) -> Verdict {

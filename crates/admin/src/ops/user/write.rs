@@ -76,7 +76,7 @@ pub async fn create(
     if let Some(amount) = input.quota.filter(|quota| *quota != Quota::ZERO) {
         let reason = input.reason.map(|reason| format!("{FIRST_DEPOSIT}: {reason}"));
         let reason = reason.unwrap_or_else(|| FIRST_DEPOSIT.to_owned());
-        let movement = by_hand(actor, (id, &username), "balance.deposit", amount, reason);
+        let movement = by_hand(actor, (id, &username), DEPOSIT, amount, reason);
         let deposited = state.ledger.deposit(movement).await;
         deposited.map_err(|cause| AdminError::DepositFailed { user_id: id.0, cause })?;
     }
@@ -296,9 +296,9 @@ pub async fn move_quota(
         return reverse(state, actor, &user, (line, delta, &reason)).await;
     }
     let action = match &refund_of {
-        Some(_) => "balance.refund",
-        None if delta.is_negative() => "balance.adjust",
-        None => "balance.deposit",
+        Some(_) => REFUND,
+        None if delta.is_negative() => ADJUSTMENT,
+        None => DEPOSIT,
     };
     let movement = by_hand(actor, (id, &user.username), action, delta, reason);
     let movement = Movement { reference: reference.map(Into::into), ..movement };
@@ -344,7 +344,7 @@ async fn reverse(
     }
     let reason = format!("reversal of line {line}: {reason}");
     let owner = (user.id, user.username.as_str());
-    let movement = by_hand(actor, owner, "balance.reverse", delta, reason);
+    let movement = by_hand(actor, owner, REVERSAL, delta, reason);
     let movement = Movement { reference: Some(reversal(line).into()), ..movement };
     Ok(match row.get::<String>("type")?.as_str() {
         "topup" => state.ledger.reverse_deposit(movement).await?,
@@ -358,20 +358,20 @@ async fn reverse(
     })
 }
 
+/// Movements by hand in the admin journal: the action, and the word for it.
+const DEPOSIT: (&str, &str) = ("balance.deposit", "充值");
+const REFUND: (&str, &str) = ("balance.refund", "退款");
+const REVERSAL: (&str, &str) = ("balance.reverse", "冲正");
+const ADJUSTMENT: (&str, &str) = ("balance.adjust", "余额调整");
+
 /// A movement by an administrator, and what the admin journal says about it.
 fn by_hand(
     actor: &Actor,
     (id, name): (UserId, &str),
-    action: &'static str,
+    (action, what): (&str, &str),
     amount: Quota,
     reason: String,
 ) -> Movement {
-    let what = match action {
-        "balance.deposit" => "充值",
-        "balance.refund" => "退款",
-        "balance.reverse" => "冲正",
-        _ => "余额调整",
-    };
     let content = format!("用户 {name} (#{id}) {what} {} q", amount.0);
     let details = json!({ "target_user_id": id, "delta": amount, "reason": reason });
     let told = Some(record::told(actor, (action, content), details));
